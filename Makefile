@@ -1,0 +1,40 @@
+# Every target first makes .venv, and makes it anew when what it stands on has changed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.PHONY: help demo test notebooks readme docs clean
+.DEFAULT_GOAL := help
+
+help:  ## Show what there is
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(READY): settings.ini setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## Cluster blobs, a csv and a photograph from the command line, into demo/
+	$(BIN)/python tools/demo.py
+
+# One thread a worker: two of them on two cores are faster than two that fight for both.
+test: $(READY)  ## Run and compare every notebook, run every test; nothing in the working tree changes
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+notebooks: $(READY)  ## Run every notebook, store its outputs, write the library from them (NB="nbs/00_data.ipynb ..." for some)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tools/store.py $(NB)
+	$(BIN)/nbdev_export
+
+readme: $(READY)  ## Write README.md and its pictures from nbs/index.ipynb
+	$(BIN)/python tools/readme.py
+
+docs: $(READY)  ## Make the site in _docs (needs Quarto)
+	@command -v quarto >/dev/null || { echo 'make docs needs Quarto: install it from https://quarto.org, then try again.'; exit 1; }
+	$(BIN)/nbdev_proc_nbs --force
+	cd _proc && quarto render --no-cache
+	rm -rf _docs && mv _proc/_docs _docs
+
+clean:  ## Remove what was built, but not .venv
+	rm -rf _docs _proc build dist demo *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
