@@ -16,18 +16,18 @@ $(READY): settings.ini setup.py constraints.txt
 	touch $@
 
 demo: $(READY)  ## Cluster blobs, a csv and a photograph from the command line, into demo/
-	$(BIN)/python tools/demo.py
+	$(BIN)/python -m tools.demo
 
 # One thread a worker: two of them on two cores are faster than two that fight for both.
 test: $(READY)  ## Run and compare every notebook, run every test; nothing in the working tree changes
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 notebooks: $(READY)  ## Run every notebook, store its outputs, write the library from them (NB="nbs/00_data.ipynb ..." for some)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tools/store.py $(NB)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m tools.store $(NB)
 	$(BIN)/nbdev_export
 
 readme: $(READY)  ## Write README.md and its pictures from nbs/index.ipynb
-	$(BIN)/python tools/readme.py
+	$(BIN)/python -m tools.readme
 
 docs: $(READY)  ## Make the site in _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo 'make docs needs Quarto: install it from https://quarto.org, then try again.'; exit 1; }
