@@ -13,8 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
 from nbdev.process import extract_directives
-from traitlets.config import Config
-from tools.cells import notebooks, root, same_player_id, settings, skips
+from tools.cells import notebooks, same_player_id, settings, skips
 
 def merged(outputs):
     "`outputs` with neighbouring pieces of the same stream put together, however the kernel cut them"
@@ -27,8 +26,7 @@ def merged(outputs):
 def run(path, cfg):
     "The notebook at `path` with fresh outputs; a failing cell raises `CellExecutionError`"
     nb = nbformat.read(path, as_version=4)
-    client = NotebookClient(nb, kernel_name='python3', timeout=600, resources={'metadata': {'path': str(path.parent)}},
-                            config=Config(KernelManager={'transport': 'ipc'}))
+    client = NotebookClient(nb, kernel_name='python3', timeout=600, resources={'metadata': {'path': str(path.parent)}})
     with client.setup_kernel():
         for i,cell in enumerate(nb.cells):
             if cell.cell_type != 'code' or skips(extract_directives(cell, remove=False), cfg): continue
@@ -55,6 +53,6 @@ def main(paths):
         try: nb = run(path, cfg)
         except CellExecutionError as e: sys.exit(f'{path} is left as it was: a cell failed\n\n{e}')
         write(nb, path, cfg)
-        print(f'{path.relative_to(root)}  {time.time() - start:.0f} s', flush=True)
+        print(f'{path.name}  {time.time() - start:.0f} s', flush=True)
 
 if __name__ == '__main__': main([Path(p).resolve() for p in sys.argv[1:]] or notebooks())
