@@ -1,2 +1,6 @@
 "Clustering in PyTorch, from a loop that anyone can read to a library that is fast."
 __version__ = "0.1.0"
+from .data import blobs, load
+from .kmeans.scatter import k_means_cluster
+
+__all__ = ["blobs", "load", "k_means_cluster"]
