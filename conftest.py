@@ -10,19 +10,19 @@ def sanitize(self, text): return comparable(text)
 IPyNbCell.sanitize = sanitize
 
 def execute(self, source, allow_stdin=None):
-    "As Jupyter runs a cell: IPython hides the value of a line that ends in `;` only if it keeps a history"
+    "As Jupyter does, with history: without one IPython shows the value of a line that ends in `;`"
     return self.kc.execute(source, store_history=True, allow_stdin=allow_stdin, stop_on_error=False)
 RunningKernel.execute_cell_input = execute
 
 def pytest_itemcollected(item):
-    "Read a cell's marks the way nbdev does: `#| timing` is not compared, the flags of settings.ini are not run"
+    "Read a cell's marks as nbdev does: `#| timing` is not compared, tst_flags are not run"
     if not isinstance(item, IPyNbCell): return
     marks = extract_directives(item.cell, remove=False)
     item.options.update(skip=skips(marks, cfg), check='timing' not in marks, check_exception=False)
     # nbdev_clean empties the counters, and nbval compares only cells that have one.
     item.cell.execution_count = 1
     # `comparable` looks at pictures, so that a missing one is found.
-    item.parent.skip_compare = tuple(k for k in item.parent.skip_compare if not k.startswith('image/'))
+    item.parent.skip_compare = tuple(k for k in item.parent.skip_compare if 'image/' not in k)
 
 def pytest_collection_modifyitems(items):
     "The slowest test first, beside the notebooks"

@@ -1,4 +1,4 @@
-"What a notebook's cells say about themselves: their marks, and their outputs in a form that can be compared."
+"What notebooks say about themselves: the marks of cells, and outputs in a form to compare."
 import re
 from configparser import ConfigParser
 from hashlib import md5
@@ -19,27 +19,33 @@ def notebooks(root=root):
     "Every notebook in reading order; index comes last because it shows what the others make"
     return sorted((root/'nbs').glob('*.ipynb'))
 
+def page(name):
+    "What the site calls a notebook: its name without the number"
+    return re.sub(r'^\d+[a-zA-Z0-9]*_', '', Path(name).stem.lower())
+
 def load(path):
     "The notebook at `path`; its cells know their number and their marks"
     nb = read_nb(path)
-    for c in nb.cells: c.marks = extract_directives(c, remove=False) if c.cell_type == 'code' else {}
+    for c in nb.cells:
+        c.marks = extract_directives(c, remove=False) if c.cell_type == 'code' else {}
     return nb
 
 def skips(marks, cfg):
     "Is a cell with these `marks` left alone when notebooks run?"
     return bool(marks.keys() & set(cfg['tst_flags'].split())) or marks.get('eval:') == ['false']
 
-# matplotlib's player is a page of its own: every frame as a picture, under an id that is drawn anew each time.
+# matplotlib's player: every frame as a picture, under an id that is drawn anew each time
 _player_id = re.compile(r'_anim_img([0-9a-f]{32})')
 
 def same_player_id(html, cell_id):
-    "The player in `html` under an id made from its cell's, so that running it again changes nothing"
+    "The player in `html` under an id made from its cell's: running it again changes nothing"
     found = _player_id.search(html)
     return html.replace(found[1], md5(cell_id.encode()).hexdigest()) if found else html
 
 def comparable(text):
-    "What two runs must agree on: all of `text`, but of a picture its kind and of an animation its number of frames"
+    "What two runs must agree on: all of a text, the kind of a picture, an animation's length"
     if not isinstance(text, str): return text
-    if _player_id.search(text): return f"animation of {re.search('new Array.([0-9]+)', text)[1]} frames"
+    frames = _player_id.search(text) and re.search(r'new Array\((\d+)\)', text)
+    if frames: return f'animation of {frames[1]} frames'
     if re.match('iVBORw0KGgo|/9j/', text): return 'picture'
     return re.sub(r'(<[^<>]*) at 0x[0-9a-fA-F]+', r'\1', text)

@@ -22,11 +22,13 @@ def cluster(title, *args):
 
 if __name__ == '__main__':
     out.mkdir(exist_ok=True)
-    cluster('Six blobs', '--k', 6, '--out', out/'blobs.csv', '--plot', out/'blobs.png', '--animate', out/'blobs.html')
+    cluster('Six blobs', '--k', 6, '--out', out/'blobs.csv', '--plot', out/'blobs.png',
+            '--animate', out/'blobs.html')
     points_csv(out/'points.csv')
     cluster('Points from a csv file', out/'points.csv', '--k', 3, '--out', out/'points_labels.csv',
             '--plot', out/'points.png')
     with get_sample_data('grace_hopper.jpg') as f: photo = f.name
-    cluster('A portrait of Grace Hopper in eight colours', photo, '--k', 8, '--plot', out/'hopper.png')
+    cluster('A portrait of Grace Hopper in eight colours', photo, '--k', 8,
+            '--plot', out/'hopper.png')
     print('\nMade:')
     for f in sorted(out.iterdir()): print(f'  {f}  {f.stat().st_size:,} bytes')

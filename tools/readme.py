@@ -8,16 +8,17 @@ import nbformat
 from execnb.nbio import nb2str
 from nbconvert import MarkdownExporter
 from nbdev.process import NBProcessor
-from nbdev.processors import (add_links, clean_magics, filter_stream_, hide_, hide_line, populate_language, rm_export,
-                              rm_header_dash, strip_ansi, strip_hidden_metadata)
+from nbdev.processors import (
+    add_links, clean_magics, filter_stream_, hide_, hide_line, populate_language, rm_export,
+    rm_header_dash, strip_ansi, strip_hidden_metadata)
 from tools.cells import load, root
 
 head = '<!-- Made from nbs/index.ipynb by `make readme`. Edit the notebook, not this file. -->\n\n'
 pictures = 'index_files'
 
-# nbdev's own steps for a page, but for those that belong to the site: its front matter and its warning.
-steps = [populate_language, strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export, clean_magics, hide_,
-         add_links, strip_hidden_metadata]
+# nbdev's own steps for a page, without those for the site alone: its front matter and its warning
+steps = [populate_language, strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export,
+         clean_magics, hide_, add_links, strip_hidden_metadata]
 
 def _as_picture(cell, marks, made):
     "Turn the pictures that `cell` stores into links to files, collected in `made`"
@@ -26,7 +27,8 @@ def _as_picture(cell, marks, made):
         if 'image/png' in data:
             name = f'figure-{len(made) + 1}.png'
             made[name] = base64.b64decode(data['image/png'])
-            o['data'] = {'text/markdown': f"![{' '.join(marks.get('fig-alt:', []))}]({pictures}/{name})"}
+            alt = ' '.join(marks.get('fig-alt:', []))
+            o['data'] = {'text/markdown': f'![{alt}]({pictures}/{name})'}
         elif 'text/plain' in data: data.pop('text/html', None)
 
 def _presented(cell, marks):
@@ -35,7 +37,7 @@ def _presented(cell, marks):
     if marks.get('echo:') == ['false']: cell.metadata['transient'] = {'remove_source': True}
     if marks.get('output:') == ['false']: cell.outputs = []
 
-def _from_root(link, root):
+def _from_root(link):
     "`link`, which is right in nbs/, as seen from the top of the repository"
     path,_,anchor = link.partition('#')
     if not path or re.match(r'\w+:', link): return link
@@ -49,7 +51,7 @@ def build(root=root):
     proc.process()
     for c in proc.nb.cells:
         if c.cell_type == 'markdown':
-            c.source = re.sub(r'(\]\()([^)\s]+)', lambda m: m[1] + _from_root(m[2], root), c.source)
+            c.source = re.sub(r'(\]\()([^)\s]+)', lambda m: m[1] + _from_root(m[2]), c.source)
     proc.nb.cells = [c for c in proc.nb.cells if marks[c.id].get('include:') != ['false']]
     made = {}
     for c in proc.nb.cells:
@@ -68,10 +70,14 @@ def stored(root=root):
 def problems(root=root):
     "How README.md and its pictures differ from what the notebook gives"
     (old,old_pics),(new,new_pics) = stored(root),build(root)
-    diff = list(difflib.unified_diff(old.splitlines(), new.splitlines(), 'README.md', 'from nbs/index.ipynb', '', '', 1))
+    diff = list(difflib.unified_diff(old.splitlines(), new.splitlines(), 'README.md',
+                                     'from nbs/index.ipynb', n=1, lineterm=''))
     res = ['README.md is stale (make readme):\n' + '\n'.join(diff[:40])] if diff else []
-    return res + [f'{pictures}/{n} is ' + ('left over' if n not in new_pics else 'stale' if n in old_pics else 'missing')
-                  for n in sorted(old_pics.keys() | new_pics.keys()) if old_pics.get(n) != new_pics.get(n)]
+    for n in sorted(old_pics.keys() | new_pics.keys()):
+        if old_pics.get(n) == new_pics.get(n): continue
+        how = 'missing' if n not in old_pics else 'left over' if n not in new_pics else 'stale'
+        res.append(f'{pictures}/{n} is {how}')
+    return res
 
 def write(root=root):
     "Write README.md and its pictures, and remove pictures that are no longer used"

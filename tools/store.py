@@ -2,8 +2,8 @@
 
     python -m tools.store [nbs/00_data.ipynb ...]       without names: all, in reading order
 
-A notebook is written whole, or not at all if a cell fails. A cell that settings.ini's tst_flags skip (`#| cuda`
-without a GPU here) keeps what it has stored."""
+A notebook is written whole, or not at all if a cell fails. A cell that settings.ini's tst_flags
+skip, such as `#| cuda`, keeps what it has stored."""
 import json, os, sys, tempfile, time
 from pathlib import Path
 
@@ -16,20 +16,23 @@ from nbdev.process import extract_directives
 from tools.cells import notebooks, same_player_id, settings, skips
 
 def merged(outputs):
-    "`outputs` with neighbouring pieces of the same stream put together, however the kernel cut them"
+    "`outputs` with neighbouring pieces of one stream put together, however the kernel cut them"
     res = []
     for o in outputs:
-        if res and o.output_type == 'stream' == res[-1].output_type and o.name == res[-1].name: res[-1].text += o.text
+        if res and o.output_type == 'stream' and o.get('name') == res[-1].get('name'):
+            res[-1].text += o.text
         else: res.append(o)
     return res
 
 def run(path, cfg):
     "The notebook at `path` with fresh outputs; a failing cell raises `CellExecutionError`"
     nb = nbformat.read(path, as_version=4)
-    client = NotebookClient(nb, kernel_name='python3', timeout=600, resources={'metadata': {'path': str(path.parent)}})
+    client = NotebookClient(nb, kernel_name='python3', timeout=600,
+                            resources={'metadata': {'path': str(path.parent)}})
     with client.setup_kernel():
         for i,cell in enumerate(nb.cells):
-            if cell.cell_type != 'code' or skips(extract_directives(cell, remove=False), cfg): continue
+            if cell.cell_type != 'code': continue
+            if skips(extract_directives(cell, remove=False), cfg): continue
             cell.outputs = []
             client.execute_cell(cell, i)
             cell.outputs = merged(cell.outputs)
