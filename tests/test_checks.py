@@ -68,7 +68,8 @@ def sound(tmp_path_factory):
     write(p/'nbs/00_shape.ipynb',
           md('# Shape\n\n> Areas'), badge('00_shape'), code('#| default_exp shape'),
           md('### How large {#area}\n\n`area` takes `w` and `torch.Tensor`; go '
-             f'[on](01_size.ipynb#scale), [up](#area) or to [the file]({repo}/nbs/01_size.ipynb). Then `make test`.'),
+             f'[on](01_size.ipynb#scale), [up](#area) or to [the file]({repo}/nbs/01_size.ipynb). '
+             'Then `make test`.'),
           code(area), code('area(2, 3)', text('6')),
           code('#| timing\nprint("0.1 s")', text('0.2 s')),
           code('#| fig-alt: A dot\nplot()', picture()))

@@ -58,6 +58,7 @@ def build(root=root):
         if c.cell_type == 'code':
             _as_picture(c, marks[c.id], made)
             _presented(c, marks[c.id])
+    proc.nb.metadata['language_info'] = {'name': 'python'}   # for the colours of code
     text,_ = MarkdownExporter().from_notebook_node(nbformat.reads(nb2str(proc.nb), as_version=4))
     return head + re.sub(r'\n{3,}', '\n\n', text).strip() + '\n', made
 
