@@ -18,13 +18,12 @@ $(READY): settings.ini setup.py constraints.txt
 demo: $(READY)  ## Cluster blobs, a csv and a photograph from the command line, into demo/
 	$(BIN)/python -m tools.demo
 
-# One thread a worker: two of them on two cores are faster than two that fight for both.
 test: $(READY)  ## Run and compare every notebook, run every test; nothing in the working tree changes
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-notebooks: $(READY)  ## Run every notebook, store its outputs, write the library from them (NB="nbs/00_data.ipynb ..." for some)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m tools.store $(NB)
+notebooks: $(READY)  ## Write the library from the notebooks, run them, store their outputs (NB="nbs/00_data.ipynb ..." for some)
 	$(BIN)/nbdev_export
+	$(BIN)/python -m tools.store $(NB)
 
 readme: $(READY)  ## Write README.md and its pictures from nbs/index.ipynb
 	$(BIN)/python -m tools.readme

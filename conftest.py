@@ -1,10 +1,12 @@
 "How notebooks run as tests: nbval runs every cell and compares what it gives with what is stored."
+import os
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 from nbdev.process import extract_directives
-from tools.cells import comparable, settings, skips
+from tools.cells import comparable, settings, skips, steady
 
 cfg = settings()
+os.environ.update(steady)
 
 def sanitize(self, text): return comparable(text)
 IPyNbCell.sanitize = sanitize

@@ -9,6 +9,10 @@ from nbdev.process import extract_directives
 
 root = Path(__file__).parent.parent
 
+# What a cell prints shall not depend on the terminal. Torch gets one thread in each process: two
+# processes on two cores are faster than two that fight for both, and sums come in one order.
+steady = dict(COLUMNS='80', LINES='24', OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
+
 def settings(root=root):
     "The project's settings, from settings.ini alone"
     config = ConfigParser(delimiters=['='], interpolation=None)

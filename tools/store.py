@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
 from nbdev.process import extract_directives
-from tools.cells import notebooks, same_player_id, settings, skips
+from tools.cells import notebooks, same_player_id, settings, skips, steady
 
 def merged(outputs):
     "`outputs` with neighbouring pieces of one stream put together, however the kernel cut them"
@@ -51,6 +51,7 @@ def write(nb, path, cfg):
 
 def main(paths):
     cfg = settings()
+    os.environ.update(steady)
     for path in paths:
         start = time.time()
         try: nb = run(path, cfg)
