@@ -65,7 +65,7 @@ def _positive(**sizes): # Names and the values they were given
     for name, value in sizes.items():
         if not value > 0: raise ValueError(f"{name}={value}: it must be above zero")
 
-# %% ../nbs/00_data.ipynb #d3f801db
+# %% ../nbs/00_data.ipynb #4a7d8bd9
 def blobs(
     n_clusters:int=6, # Number of clusters
     n_samples:int=250, # Points in each cluster
@@ -81,7 +81,8 @@ def blobs(
     centroids = torch.rand(n_clusters, dim, generator=g) * 2 * extent - extent
     noise = torch.stack([torch.randn(n_samples, dim, generator=g) for _ in range(n_clusters)])
     points = centroids[:, None] + math.sqrt(var) * noise                  # (k, n_samples, d)
-    return Blobs(points.flatten(0, 1), torch.arange(n_clusters).repeat_interleave(n_samples), centroids)
+    labels = torch.arange(n_clusters).repeat_interleave(n_samples)
+    return Blobs(points.flatten(0, 1), labels, centroids)
 
 # %% ../nbs/00_data.ipynb #ef079bca
 def _ring(n, radius, noise, g): # Points evenly spread on a circle, with normal noise
@@ -144,17 +145,18 @@ def uniform(
     _positive(n_samples=n_samples, dim=dim, extent=extent)
     return torch.rand(n_samples, dim, generator=as_generator(random_state)) * 2 * extent - extent
 
-# %% ../nbs/00_data.ipynb #f6c61832
+# %% ../nbs/00_data.ipynb #e896874e
 def as_points(
     x, # Points: a tensor, an array, a list of lists, a data frame
     name:str="points", # What to call the argument in an error
 )->Tensor: # The same points: float dtype, shape (n, d), on the same device, no gradient
-    "Check `x` and return it as a tensor; `TypeError` for text and complex, `ValueError` for the rest."
+    "Check `x` and return it as a tensor; `TypeError` for what is no number, else `ValueError`."
     x = _as_float(x, name)
     if x.dim() != 2:
         hint = f"; for one feature use {name}[:, None]" if x.dim() == 1 else ""
         raise ValueError(f"{name} has shape {tuple(x.shape)}, and (n, d) is needed{hint}")
-    if 0 in x.shape: raise ValueError(f"{name} has shape {tuple(x.shape)}: there is nothing to cluster")
+    if 0 in x.shape:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}: there is nothing to cluster")
     _check_finite(x, name)
     return x
 
@@ -177,7 +179,7 @@ def _check_finite(x, name): # Names the first row with NaN or infinity
     raise ValueError(f"{name} has {x[row, col].item()} in row {row}, column {col}: "
                      f"remove or fill such rows ({int(bad.any(1).sum())} of {len(x)} rows)")
 
-# %% ../nbs/00_data.ipynb #514b67db
+# %% ../nbs/00_data.ipynb #d0da5afb
 def check_n_clusters(
     k, # The number of clusters asked for
     n:int, # The number of points
@@ -187,12 +189,13 @@ def check_n_clusters(
     try: k = operator.index(k)
     except TypeError: raise TypeError(f"{name}={k!r}: a whole number is needed") from None
     if k < 1: raise ValueError(f"{name}={k}: at least 1 cluster is needed")
-    if k > n: raise ValueError(f"{name}={k} is more than the {n} points: choose {name} from 1 to {n}")
+    if k > n:
+        raise ValueError(f"{name}={k} is more than the {n} points: choose {name} from 1 to {n}")
     return k
 
-# %% ../nbs/00_data.ipynb #a50e3cab
+# %% ../nbs/00_data.ipynb #c274e543
 class Loaded(NamedTuple):
-    "What `load` read: `points` (n, d), column `names` or None, a picture's `shape` (h, w, 3) or None."
+    "What `load` read: `points` (n, d), column `names` and a picture's `shape` (h, w, 3), or None."
     points: Tensor
     names: list|None = None
     shape: tuple|None = None
@@ -219,18 +222,19 @@ def _csv_head(path): # The separator, the names or None, the lines to skip befor
     if any(_number(c) is not None for c in cells): return sep, None, 0
     return sep, [c.strip() for c in cells], line
 
-# %% ../nbs/00_data.ipynb #cfd7fbe4
+# %% ../nbs/00_data.ipynb #2189c4cb
 def _csv_fault(path, sep, names, skip): # Where the table is broken, in words
     width = len(names) if names else None
     for line, cells in _csv_rows(path, sep):
         width = width or len(cells)
         if line <= skip: continue
-        if len(cells) != width: return f"row {line}: {len(cells)} cells, and the first row has {width}"
+        if len(cells) != width:
+            return f"row {line}: {len(cells)} cells, and the first row has {width}"
         for j, c in enumerate(cells):
             col = f"column {j + 1}" + (f" ({names[j]})" if names else "")
             if _number(c) is None: return f"row {line}, {col}: {c!r} is not a number"
 
-# %% ../nbs/00_data.ipynb #c6fa0fc7
+# %% ../nbs/00_data.ipynb #8a3db3da
 def load_csv(
     path, # A csv or tsv file, with or without a header; a csv may use semicolons
 )->Loaded: # Points in float64 and the column names, if there are any
@@ -245,7 +249,8 @@ def load_csv(
         if names and len(names) != x.shape[1]: raise ValueError
     except (ValueError, UserWarning):
         fault = _csv_fault(path, sep, names, skip)
-        raise ValueError(f"{path}, {fault}" if fault else f"{path} has no rows of numbers") from None
+        why = f"{path}, {fault}" if fault else f"{path} has no rows of numbers"
+        raise ValueError(why) from None
     return Loaded(torch.from_numpy(x), names)
 
 # %% ../nbs/00_data.ipynb #7545ca79
@@ -302,33 +307,33 @@ def to_image(
     pixels = (torch.as_tensor(points).cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(pixels.reshape(shape).numpy())
 
-# %% ../nbs/00_data.ipynb #051143bd
-_readers = ({s: load_csv for s in (".csv", ".tsv")} | {s: load_array for s in (".npy", ".npz", ".pt")}
-            | {".parquet": load_parquet}
-            | {s: load_image for s in (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")})
+# %% ../nbs/00_data.ipynb #6600eae5
+_pictures = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_readers = {".csv": load_csv, ".tsv": load_csv, ".npy": load_array, ".npz": load_array,
+            ".pt": load_array, ".parquet": load_parquet} | dict.fromkeys(_pictures, load_image)
 
-# %% ../nbs/00_data.ipynb #169e4163
+# %% ../nbs/00_data.ipynb #c7e47206
 def load(
     path, # csv, tsv, npy, npz, pt, parquet, or a picture
 )->Loaded: # Checked points, column names and picture shape
-    "Read points from a file; `FileNotFoundError` or `ValueError` says what is wrong and what to do."
+    "Read points from a file; `FileNotFoundError` or `ValueError` says what is wrong."
     path = Path(path)
     if path.suffix.lower() not in _readers:
-        raise ValueError(f"{path}: unknown kind of file {path.suffix!r}; known are {' '.join(_readers)}")
+        known = " ".join(_readers)
+        raise ValueError(f"{path}: unknown kind of file {path.suffix!r}; known are {known}")
     if not path.is_file(): raise FileNotFoundError(f"{path}: there is no such file")
     found = _read(path)
     return found._replace(points=as_points(found.points, str(path)))
 
-# %% ../nbs/00_data.ipynb #6b6f6820
+# %% ../nbs/00_data.ipynb #296f1cea
 def _read(path): # Turns a reader's failure on a damaged file into one clear sentence
     try: return _readers[path.suffix.lower()](path)
-    except UnicodeDecodeError as e: raise ValueError(f"{path} is not text in UTF-8: {e}") from None
-    except (ValueError, TypeError) as e:
-        raise ValueError(str(e) if str(path) in str(e) else f"{path} cannot be read: {e}") from None
     except PermissionError: raise
-    except Exception as e: # Pillow, zipfile, pickle and pyarrow each have their own
-        why = str(e).strip().split("\n")[0]
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {why}") from None
+    except UnicodeDecodeError as e: raise ValueError(f"{path} is not text in UTF-8: {e}") from None
+    except Exception as e:      # NumPy, Pillow, pickle and pyarrow each have their own
+        why = (str(e).strip() or type(e).__name__).splitlines()[0]
+        ours = isinstance(e, ValueError) and why.startswith(str(path))
+        raise ValueError(why if ours else f"{path} cannot be read as {path.suffix[1:]}: {why}") from None
 
 # %% ../nbs/00_data.ipynb #7e7ce8b1
 def portrait()->Loaded: # Its pixels, shape (307200, 3), and its shape (600, 512, 3)

@@ -70,20 +70,20 @@ def _nearest_part(p, c): # Nearest of c (k, d) for each of p (m, d): index and d
     i = d.argmin(1)
     return i, d.gather(1, i[:, None])[:, 0]
 
-# %% ../nbs/02_distance.ipynb #5e883c85
-def _nearest(x, c, budget=64 * 2**20): # The same for all of x (n, d), unchecked, a budget of bytes at a time
+# %% ../nbs/02_distance.ipynb #badc77e7
+def _nearest(x, c, budget=64 * 2**20): # The same for all of x (n, d), some at a time, unchecked
     wide = torch.promote_types(x.dtype, torch.float32)
     parts = x.split(max(1, budget // (len(c) * wide.itemsize)))
     best = [_nearest_part(p.to(wide), c.to(wide)) for p in parts]
     return torch.cat([i for i, _ in best]), torch.cat([d for _, d in best]).to(x.dtype)
 
-# %% ../nbs/02_distance.ipynb #d1fa5576
+# %% ../nbs/02_distance.ipynb #e172850a
 def nearest(
     x, # Points, shape (n, d)
     c, # Centroids, shape (k, d)
     budget:int=64 * 2**20, # Bytes for the distances of one chunk
 )->tuple[Tensor, Tensor]: # The nearest centroid's index (n,) and the distance to it (n,)
-    "Find each point's nearest centroid in chunks of points; `ValueError` if the columns do not match."
+    "Find each point's nearest centroid, chunk by chunk; `ValueError` if the columns do not match."
     x, c = as_points(x), as_points(c, "centroids")
     if x.shape[1] != c.shape[1]:
         raise ValueError(f"points have {x.shape[1]} columns and centroids {c.shape[1]}")

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['attempt']
 
-# %% ../nbs/03_exercise.ipynb #8a4882c8
+# %% ../nbs/03_exercise.ipynb #46b0160e
 def attempt(
     check, # Called with `answer`; raises `AssertionError` with a message that says what is wrong
     answer, # Your function
 )->None:
     "Run `check(answer)` and print whether it passed or what is still wrong."
     try: check(answer)
-    except AssertionError as e: print(f"Not yet: {str(e).strip().splitlines()[0] if str(e) else 'wrong'}")
+    except AssertionError as e: print("Not yet:", (str(e).strip() or "wrong").splitlines()[0])
     except Exception as e: print(f"Not yet: your code stopped with {type(e).__name__}: {e}")
     else: print("Well done: every check passed.")

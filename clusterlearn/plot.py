@@ -31,12 +31,12 @@ def palette(
             for i in range(k - len(first))]
     return np.array(first + more).reshape(k, 3)
 
-# %% ../nbs/01_plot.ipynb #3f91c3fa
+# %% ../nbs/01_plot.ipynb #18e0f814
 def _crosses(ax, c): # Centroids, shape (k, 2) or (k, 3), above everything else
     space = hasattr(ax, "get_zlim")
     if space: ax.computed_zorder = False
-    return ax.scatter(*c.T, marker="X", s=110, c="black", edgecolors="white", linewidths=1.3, zorder=9,
-                      **({"depthshade": False} if space else {}))
+    look = dict(marker="X", s=110, c="black", edgecolors="white", linewidths=1.3, zorder=9)
+    return ax.scatter(*c.T, **look, **({"depthshade": False} if space else {}))
 
 # %% ../nbs/01_plot.ipynb #3e00d874
 def _array(x): # A tensor on any device, an array or a list as a NumPy array
@@ -164,17 +164,18 @@ def _move(artist, p): # Give a scatter in the plane or in space new positions
     if p.shape[1] == 3: artist._offsets3d = tuple(p.T)
     else: artist.set_offsets(p)
 
-# %% ../nbs/01_plot.ipynb #d883da89
+# %% ../nbs/01_plot.ipynb #5aef0e96
 def _stage(frames, max_points): # The figure, and the artists for points and centroids
     dim = frames[0].points.shape[1]
     ax = _axes(dim, None, 4.5)
-    for axis in "xyz"[:dim]: ax.set(**{f"{axis}label": axis, f"{axis}lim": _limits(frames, "xyz".index(axis))})
+    for i, axis in enumerate("xyz"[:dim]):
+        ax.set(**{f"{axis}label": axis, f"{axis}lim": _limits(frames, i)})
     if dim == 2: ax.set_aspect("equal")
     dots = ax.scatter(*_thin(_array(frames[0].points), None, max_points)[0].T, s=4, color=grey)
     marked = next((f.centroids for f in frames if f.centroids is not None), None)
     return ax, dots, None if marked is None else _crosses(ax, _array(marked))
 
-# %% ../nbs/01_plot.ipynb #207e7413
+# %% ../nbs/01_plot.ipynb #700a2c1b
 def animate(
     frames, # States in order, each a `Frame`
     interval:int=500, # Milliseconds a frame
@@ -185,7 +186,8 @@ def animate(
     ax, dots, crosses = _stage(frames, max_points)
     def draw(i):
         f = frames[i]
-        p, labels, _ = _thin(_array(f.points), None if f.labels is None else _array(f.labels), max_points)
+        labels = None if f.labels is None else _array(f.labels)
+        p, labels, _ = _thin(_array(f.points), labels, max_points)
         _move(dots, p)
         if labels is not None: dots.set_color(_colours(labels))
         if f.centroids is not None: _move(crosses, _array(f.centroids))

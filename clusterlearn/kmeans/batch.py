@@ -49,7 +49,7 @@ def refill(
         centroids[empty] = points[drawn.to(points.device)]
     return centroids
 
-# %% ../../nbs/21_kmeans_batch.ipynb #92ca95f8
+# %% ../../nbs/21_kmeans_batch.ipynb #4c70dfec
 def k_means_cluster_v2(
     k:int, # Number of clusters
     points, # Points, shape (n, d)
@@ -58,7 +58,7 @@ def k_means_cluster_v2(
     *, init=None, # Centroids to start from, shape (k, d); None draws `k` points
     random_state=None, # None, an int or a `torch.Generator`
 )->tuple[Tensor, Tensor]: # Centroids (k, d) and labels (n,)
-    "K-means with `torch.cdist` and one loop over the clusters; the arguments are checked by `start`."
+    "K-means with `torch.cdist` and one loop over the clusters; `start` checks the arguments."
     points, centroids, g = start(k, points, max_iters, tol, init, random_state)
     for _ in range(max_iters):
         labels = torch.cdist(points, centroids, **_direct).argmin(1)

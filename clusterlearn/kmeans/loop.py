@@ -6,32 +6,33 @@
 __all__ = ['wcss', 'initialize_centroids', 'random_partition', 'assign_loop', 'labels_of', 'update_loop', 'start',
            'k_means_cluster_v1', 'k_means_cluster_historic', 'animate_k_means', 'same_as_loop']
 
-# %% ../../nbs/20_kmeans_loop.ipynb #57e114ee
+# %% ../../nbs/20_kmeans_loop.ipynb #cfd6af89
 import operator
 
 import torch
 from torch import Tensor
 
-from ..data import as_generator, as_points, blobs, check_n_clusters, dense_and_sparse, xyz_centroids
+from ..data import (as_generator, as_points, blobs, check_n_clusters, dense_and_sparse,
+                               xyz_centroids)
 from ..distance import distance
 
-# %% ../../nbs/20_kmeans_loop.ipynb #e08f5a79
+# %% ../../nbs/20_kmeans_loop.ipynb #3f75b21f
 def wcss(
     points:Tensor, # Points, shape (n, d)
     centroids:Tensor, # Centroids, shape (k, d)
     labels:Tensor, # Cluster of each point, shape (n,)
 )->Tensor: # One number in float64, on the CPU
-    "Within-cluster sum of squares: the squared distances of points to their own centroid, added up."
+    "Within-cluster sum of squares: squared distances of points to their own centroid, added up."
     square = ((points - centroids[labels]) ** 2).sum(1)
     return square.cpu().double().sum()
 
-# %% ../../nbs/20_kmeans_loop.ipynb #22c69cb9
+# %% ../../nbs/20_kmeans_loop.ipynb #2817efa4
 def initialize_centroids(
     k:int, # Number of centroids
     points, # Points, shape (n, d)
     random_state=None, # None, an int or a `torch.Generator`
 )->Tensor: # Centroids, shape (k, d)
-    "Forgy's start: `k` different points, drawn without replacement; `ValueError` unless 1 <= k <= n."
+    "Forgy's start: `k` points drawn without replacement; `ValueError` unless 1 <= k <= n."
     points = as_points(points)
     k = check_n_clusters(k, len(points))
     chosen = torch.randperm(len(points), generator=as_generator(random_state))[:k]
@@ -82,7 +83,7 @@ def update_loop(
                         else points[torch.randint(len(points), (), generator=generator).item()]
                         for members in clusters])
 
-# %% ../../nbs/20_kmeans_loop.ipynb #5664d77d
+# %% ../../nbs/20_kmeans_loop.ipynb #5b528c2b
 def start(
     k:int, # Number of clusters
     points, # Points, shape (n, d)
@@ -94,12 +95,14 @@ def start(
     "Check the arguments of k-means and choose its first centroids."
     points, generator = as_points(points), as_generator(random_state)
     k = check_n_clusters(k, len(points))
-    if operator.index(max_iters) < 1: raise ValueError(f"max_iters={max_iters}: at least 1 is needed")
+    if operator.index(max_iters) < 1:
+        raise ValueError(f"max_iters={max_iters}: at least 1 is needed")
     if not tol >= 0: raise ValueError(f"tol={tol}: it must be zero or more")
     if init is None: return points, initialize_centroids(k, points, generator), generator
     centroids = as_points(init, "init").to(points)
     if centroids.shape != (k, points.shape[1]):
-        raise ValueError(f"init has shape {tuple(centroids.shape)}, needed is {(k, points.shape[1])}")
+        want = (k, points.shape[1])
+        raise ValueError(f"init has shape {tuple(centroids.shape)}, needed is {want}")
     return points, centroids, generator
 
 # %% ../../nbs/20_kmeans_loop.ipynb #fea94d5f
@@ -121,7 +124,7 @@ def k_means_cluster_v1(
         if distance(centroids, previous).max() <= tol: break
     return clusters, centroids
 
-# %% ../../nbs/20_kmeans_loop.ipynb #95943472
+# %% ../../nbs/20_kmeans_loop.ipynb #2674f55e
 def k_means_cluster_historic(
     k:int, # Number of clusters
     points, # Points, shape (n, d)
@@ -132,7 +135,8 @@ def k_means_cluster_historic(
 )->list: # (clusters, centroids) of each iteration; the first centroids are the start
     "K-means that remembers: `k_means_cluster_v1` with its history."
     history = []
-    k_means_cluster_v1(k, points, max_iters, tol, init=init, random_state=random_state, history=history)
+    k_means_cluster_v1(k, points, max_iters, tol, init=init, random_state=random_state,
+                       history=history)
     return history
 
 # %% ../../nbs/20_kmeans_loop.ipynb #ae873153
@@ -152,23 +156,24 @@ def animate_k_means(
               for i, (clusters, centroids) in enumerate(history)]
     return player(animate(frames, interval))
 
-# %% ../../nbs/20_kmeans_loop.ipynb #f5deeaaf
+# %% ../../nbs/20_kmeans_loop.ipynb #92b7e79a
 def _problems(): # (name, k, points, init) of small problems that are hard in different ways
     small = blobs(n_samples=20, random_state=0)
     p, far_away = small.points, torch.tensor([[900., 900.]])
     space = xyz_centroids.repeat_interleave(15, 0) + blobs(1, 90, 3, random_state=1).points
     twice = p[:30].repeat(3, 1)
-    return [("plane", 6, p, p[:6]), ("space", 6, space, space[::15]), ("float64", 4, p.double(), p[:4]),
-            ("one cluster", 1, p, p[:1]), ("k = n", 120, p, p), ("duplicates", 5, twice, twice[:5]),
+    return [("plane", 6, p, p[:6]), ("space", 6, space, space[::15]),
+            ("float64", 4, p.double(), p[:4]), ("one cluster", 1, p, p[:1]),
+            ("k = n", 120, p, p), ("duplicates", 5, twice, twice[:5]),
             ("empty cluster", 3, p, torch.cat([p[:2], far_away])),
             ("two equal starts", 3, p, p[[0, 0, 50]]), ("far away", 6, p + 1e4, p[:6] + 1e4),
             ("dense and sparse", 2, *[dense_and_sparse(40, random_state=0)[0]] * 2)]
 
-# %% ../../nbs/20_kmeans_loop.ipynb #3f74d7ea
+# %% ../../nbs/20_kmeans_loop.ipynb #8aa60e80
 def same_as_loop(
     f, # Called as `k_means_cluster_v2` is; returns centroids (k, d) and labels (n,)
 )->None:
-    "`AssertionError` unless `f` agrees with `k_means_cluster_v1` on ten problems and WCSS never rises."
+    "`AssertionError` unless `f` agrees with the loop on ten problems and its WCSS never rises."
     for name, k, points, init in _problems():
         args = dict(init=init[:k], random_state=0)
         clusters, want = k_means_cluster_v1(k, points, 50, **args)

@@ -13,7 +13,7 @@ from ..distance import distance, _nearest
 from .batch import refill, _direct
 from .loop import start
 
-# %% ../../nbs/22_kmeans_scatter.ipynb #92637ef5
+# %% ../../nbs/22_kmeans_scatter.ipynb #a6f6813d
 def means_scatter(
     points:Tensor, # Points, shape (n, d)
     labels:Tensor, # Cluster of each point, shape (n,)
@@ -22,7 +22,7 @@ def means_scatter(
     "The mean of each cluster in one pass over the points, by `scatter_add_`."
     index = labels.unsqueeze(1).expand_as(points)                               # (n, d)
     sums = points.new_zeros(k, points.shape[1]).scatter_add_(0, index, points)
-    counts = torch.zeros_like(labels[:1]).expand(k).clone().scatter_add_(0, labels, torch.ones_like(labels))
+    counts = labels.new_zeros(k).scatter_add_(0, labels, torch.ones_like(labels))
     return sums / counts.clamp(min=1)[:, None], counts
 
 # %% ../../nbs/22_kmeans_scatter.ipynb #71b1fc8a
@@ -43,7 +43,7 @@ def k_means_cluster_v3(
         if moved <= tol: break
     return centroids, labels
 
-# %% ../../nbs/22_kmeans_scatter.ipynb #21b0c1a8
+# %% ../../nbs/22_kmeans_scatter.ipynb #eaff5dbe
 def k_means_cluster_v3_1(
     k:int, # Number of clusters
     points, # Points, shape (n, d)
@@ -52,12 +52,13 @@ def k_means_cluster_v3_1(
     *, init=None, # Centroids to start from, shape (k, d); None draws `k` points
     random_state=None, # None, an int or a `torch.Generator`
 )->tuple[Tensor, Tensor]: # Centroids (k, d) and labels (n,)
-    "K-means with the means by `scatter_reduce_`, its own start excluded and empty clusters refilled."
+    "K-means with means by `scatter_reduce_`, its own start excluded, empty clusters refilled."
     points, centroids, g = start(k, points, max_iters, tol, init, random_state)
     for _ in range(max_iters):
         labels = torch.cdist(points, centroids, **_direct).argmin(1)
         index = labels.unsqueeze(1).expand_as(points)
-        new = torch.zeros_like(centroids).scatter_reduce_(0, index, points, "mean", include_self=False)
+        new = torch.zeros_like(centroids)
+        new.scatter_reduce_(0, index, points, "mean", include_self=False)
         new = refill(new, torch.bincount(labels, minlength=k), points, g)
         moved, centroids = distance(new, centroids).max(), new
         if moved <= tol: break
