@@ -30,7 +30,8 @@ readme: $(READY)  ## Write README.md and its pictures from nbs/index.ipynb
 
 docs: $(READY)  ## Make the site in _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo 'make docs needs Quarto: install it from https://quarto.org, then try again.'; exit 1; }
-	$(BIN)/nbdev_proc_nbs --force
+	rm -rf _proc
+	$(BIN)/nbdev_proc_nbs
 	cd _proc && quarto render --no-cache
 	rm -rf _docs && mv _proc/_docs _docs
 
