@@ -55,7 +55,9 @@ def test_import_is_light_without_extras(empty, tmp_path):
 def test_import_is_light_with_extras(tmp_path):
     assert not run(sys.executable, '-c', light, cwd=tmp_path).split()
 
-about = 'from importlib.metadata import metadata; print(metadata("clusterlearn").as_string())'
+about = '''
+from importlib.metadata import distribution
+print(distribution("clusterlearn").read_text("METADATA"))'''
 
 def test_metadata(empty, tmp_path):
     said = run(empty, '-c', about, cwd=tmp_path)
