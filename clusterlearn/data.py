@@ -222,7 +222,7 @@ def _csv_head(path): # The separator, the names or None, the lines to skip befor
     if any(_number(c) is not None for c in cells): return sep, None, 0
     return sep, [c.strip() for c in cells], line
 
-# %% ../nbs/00_data.ipynb #2189c4cb
+# %% ../nbs/00_data.ipynb #874851f7
 def _csv_fault(path, sep, names, skip): # Where the table is broken, in words
     width = len(names) if names else None
     for line, cells in _csv_rows(path, sep):
@@ -232,9 +232,10 @@ def _csv_fault(path, sep, names, skip): # Where the table is broken, in words
             return f"row {line}: {len(cells)} cells, and the first row has {width}"
         for j, c in enumerate(cells):
             col = f"column {j + 1}" + (f" ({names[j]})" if names else "")
+            if not math.isfinite(_number(c) or 0.): return f"row {line}, {col}: {c!r} is not finite"
             if _number(c) is None: return f"row {line}, {col}: {c!r} is not a number"
 
-# %% ../nbs/00_data.ipynb #8a3db3da
+# %% ../nbs/00_data.ipynb #fc308987
 def load_csv(
     path, # A csv or tsv file, with or without a header; a csv may use semicolons
 )->Loaded: # Points in float64 and the column names, if there are any
@@ -246,7 +247,7 @@ def load_csv(
             warnings.simplefilter("error")   # no rows at all is only a warning to NumPy
             x = np.loadtxt(path, delimiter=sep, skiprows=skip, ndmin=2, comments=None,
                            quotechar='"', encoding="utf-8-sig")
-        if names and len(names) != x.shape[1]: raise ValueError
+        if names and len(names) != x.shape[1] or not np.isfinite(x).all(): raise ValueError
     except (ValueError, UserWarning):
         fault = _csv_fault(path, sep, names, skip)
         why = f"{path}, {fault}" if fault else f"{path} has no rows of numbers"
@@ -325,7 +326,7 @@ def load(
     found = _read(path)
     return found._replace(points=as_points(found.points, str(path)))
 
-# %% ../nbs/00_data.ipynb #296f1cea
+# %% ../nbs/00_data.ipynb #ef4fa1ea
 def _read(path): # Turns a reader's failure on a damaged file into one clear sentence
     try: return _readers[path.suffix.lower()](path)
     except PermissionError: raise
@@ -333,7 +334,8 @@ def _read(path): # Turns a reader's failure on a damaged file into one clear sen
     except Exception as e:      # NumPy, Pillow, pickle and pyarrow each have their own
         why = (str(e).strip() or type(e).__name__).splitlines()[0]
         ours = isinstance(e, ValueError) and why.startswith(str(path))
-        raise ValueError(why if ours else f"{path} cannot be read as {path.suffix[1:]}: {why}") from None
+        kind = path.suffix[1:]
+        raise ValueError(why if ours else f"{path} cannot be read as {kind}: {why}") from None
 
 # %% ../nbs/00_data.ipynb #7e7ce8b1
 def portrait()->Loaded: # Its pixels, shape (307200, 3), and its shape (600, 512, 3)

@@ -179,7 +179,7 @@ all_files = ('--out', 'new.csv', '--plot', 'new.png', '--animate', 'new.html')
     (['points.doc'], "points.doc: unknown kind of file '.doc'"),
     (['.'], 'unknown kind of file'),
     ([''], 'unknown kind of file'),
-    (['gap.csv'], 'gap.csv has nan in '),
+    (['gap.csv'], "gap.csv, row 4, column 1 (x): 'nan' is not finite"),
     (['ragged.csv'], 'ragged.csv, row 2: 3 cells'),
     (['broken.png'], 'broken.png cannot be read as png'),
     (['broken.npy'], 'broken.npy cannot be read'),
