@@ -1,0 +1,1 @@
+"Our times and the peers' on the same data: `python -m benchmarks NAME`."
