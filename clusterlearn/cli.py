@@ -19,15 +19,16 @@ from tqdm import tqdm
 from . import __version__
 from .data import Loaded, as_generator, blobs, check_n_clusters, load, to_image
 
-# %% ../nbs/42_cli.ipynb #19884a12
+# %% ../nbs/42_cli.ipynb #03645269
 def _polish(action): # One option as people write it: --n-times N
     action.option_strings = [s.replace("_", "-") for s in action.option_strings]
     if not action.option_strings: action.metavar = action.dest.upper()
-    elif action.type is int: action.metavar = "N"
+    elif action.type in (int, float): action.metavar = "N" if action.type is int else "X"
     action.help = action.help.replace(" (default: False)", "").replace("show this", "Show this")
 
 def _refuse(message): # What a parser does with a wrong command line
-    message = message.replace("invalid int value: ", "a whole number is needed, not ")
+    for kind, name in (("int", "whole number"), ("float", "number")):
+        message = message.replace(f"invalid {kind} value: ", f"a {name} is needed, not ")
     raise ValueError(f"{message}; clusterlearn --help lists all options")
 
 # %% ../nbs/42_cli.ipynb #50a7d38f
@@ -45,10 +46,23 @@ def parser(
     p.allow_abbrev, p.error = False, _refuse
     return p
 
-# %% ../nbs/42_cli.ipynb #2a3d186e
+# %% ../nbs/42_cli.ipynb #a6211a0c
+def _check_algo(algo, k, bandwidth, orphans): # Options fit the algorithm
+    if algo not in ("kmeans", "meanshift"):
+        raise ValueError(f"--algo {algo}: choose kmeans or meanshift")
+    if algo == "meanshift" and k is not None:
+        raise ValueError(f"--k {k}: meanshift finds the number itself; leave it out, or say how "
+                         "far it looks with --bandwidth")
+    for option, given in (("--bandwidth", bandwidth is not None), ("--orphans", orphans)):
+        if algo == "kmeans" and given:
+            raise ValueError(f"{option} is for mean shift: add --algo meanshift")
+    if bandwidth is not None and not 0 < bandwidth < float("inf"):
+        raise ValueError(f"--bandwidth {bandwidth}: a radius above zero is needed")
+
 def _check_numbers(k, seed, max_iters): # What can be said about them before the points are read
-    if k < 1: raise ValueError(f"--k {k}: at least 1 cluster is needed")
-    if max_iters < 1: raise ValueError(f"--max-iters {max_iters}: at least 1 iteration is needed")
+    if k is not None and k < 1: raise ValueError(f"--k {k}: at least 1 cluster is needed")
+    if max_iters is not None and max_iters < 1:
+        raise ValueError(f"--max-iters {max_iters}: at least 1 iteration is needed")
     if not 0 <= seed < 2**63: raise ValueError(f"--seed {seed}: choose from 0 to {2**63 - 1}")
 
 # %% ../nbs/42_cli.ipynb #9dd4357b
@@ -131,7 +145,7 @@ def write_whole(
         for p in [t for t, _ in temporary] + placed: p.unlink(missing_ok=True)
         raise
 
-# %% ../nbs/42_cli.ipynb #f14b44d0
+# %% ../nbs/42_cli.ipynb #0fd48743
 class _Run(NamedTuple):
     "What a clustering gave; `steps` are (centroids, every `every`-th label), the start first."
     centroids: Tensor
@@ -140,25 +154,28 @@ class _Run(NamedTuple):
     seconds: float
     every: int = 0
     steps: tuple = ()
+    limited: bool = False          # It was stopped, and not at rest
+    bandwidth: float|None = None   # Of mean shift only, and so are
+    ways: dict|None = None         # the places of every `every`-th point, by round
 
 def _seconds(device): # The time, once the device has finished what it was given
     if device.type == "cuda": torch.cuda.synchronize(device)
     if device.type == "mps": torch.mps.synchronize()
     return time.perf_counter()
 
-# %% ../nbs/42_cli.ipynb #6f2adf53
-def _bar(total): # A progress bar for a terminal, after half a second
-    return tqdm(total=total, desc="k-means", unit=" iterations", delay=.5, leave=False,
+# %% ../nbs/42_cli.ipynb #25db788a
+def _bar(name, total=None): # A progress bar for a terminal, after half a second
+    return tqdm(total=total, desc=name, unit=" iterations", delay=.5, leave=False,
                 disable=None, file=sys.stderr)
 
-# %% ../nbs/42_cli.ipynb #5453205d
+# %% ../nbs/42_cli.ipynb #f292bbc3
 def _k_means(points, k, seed, max_iters, device, every=0): # every: keep each such label for a film
     from clusterlearn.kmeans.loop import initialize_centroids
     from clusterlearn.kmeans.scatter import k_means_cluster
     g, x, steps, n_iter = as_generator(seed), points.to(device), [], 0
     start = initialize_centroids(k, x, random_state=g)
     if every: steps.append((start.cpu().clone(), torch.cdist(x[::every], start).argmin(1).cpu()))
-    with _bar(max_iters) as bar:
+    with _bar("k-means", max_iters) as bar:
         def after(i, centroids, labels):
             nonlocal n_iter
             n_iter = i
@@ -167,7 +184,33 @@ def _k_means(points, k, seed, max_iters, device, every=0): # every: keep each su
         began = _seconds(device)
         c, labels = k_means_cluster(k, x, max_iters, init=start, random_state=g, callback=after)
         seconds = _seconds(device) - began
-    return _Run(c.cpu(), labels.cpu(), n_iter, seconds, every, steps)
+    return _Run(c.cpu(), labels.cpu(), n_iter, seconds, every, steps, n_iter == max_iters)
+
+# %% ../nbs/42_cli.ipynb #26132677
+def _ways(x, bandwidth, max_iters, every): # Where every `every`-th point climbs, by round
+    from clusterlearn.meanshift.grid import merge_equal
+    from clusterlearn.meanshift.modes import climb, means_of
+    first, _, count = merge_equal(x)
+    means, ways = means_of(x[first], bandwidth, weights=count.to(x)), {0: x[::every].cpu()}
+    def after(i, at, moving):
+        if i % (1 << max(0, i.bit_length() - 3)) == 0: ways[i] = at.cpu().to(x.dtype)
+    top = climb(x[::every], means, bandwidth, max_iters, tick=after)
+    return ways | {top.n_iter: top.stops[top.stop].cpu().to(x.dtype)}
+
+# %% ../nbs/42_cli.ipynb #b9d07fcc
+def _mean_shift(points, bandwidth, seed, max_iters, device, every=0, orphans=False, picture=False):
+    from clusterlearn.meanshift.modes import estimate_bandwidth, mean_shift, plateau_bandwidth
+    g, x = as_generator(seed), points.to(device)
+    with _bar("mean shift") as bar:
+        began = _seconds(device)
+        if bandwidth is None and picture: bandwidth = estimate_bandwidth(x, .1, random_state=g)
+        bandwidth = bandwidth or plateau_bandwidth(x, random_state=g)
+        r = mean_shift(x, bandwidth, max_iter=max_iters, cluster_all=not orphans,
+                       callback=lambda i, at: bar.update())
+        seconds = _seconds(device) - began
+    ways = _ways(x, bandwidth, max_iters, every) if every else None
+    return _Run(r.modes.cpu(), r.labels.cpu(), r.n_iter, seconds, every,
+                limited=not r.converged, bandwidth=bandwidth, ways=ways)
 
 # %% ../nbs/42_cli.ipynb #59e26739
 def _short(v): # Four digits, or all those before the point, with commas
@@ -178,44 +221,53 @@ def _align(rows): # Rows of texts as lines, every column at its right edge
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
 
-# %% ../nbs/42_cli.ipynb #f19cb4b6
+# %% ../nbs/42_cli.ipynb #ad62f27c
 def _headings(names, d, most=6): # Column names that fit, and how many do not
     names = names or (list("xyz")[:d] if d <= 3 else [f"x{i}" for i in range(1, d + 1)])
     short = [n if len(n) <= 14 else n[:11] + "..." for n in names]
     return short if d <= most else short[:most - 1] + [f"... {d - most + 1} more"]
 
+def _sizes(run): # Points in each cluster; orphans, whose label is -1, are in none
+    return run.labels[run.labels >= 0].bincount(minlength=len(run.centroids))
+
+def _left_out(run, most, what): # Lines about what the table does not show
+    k, orphans = len(run.centroids), int((run.labels < 0).sum())
+    yield from [f"... and {k - most} {what} more"] * (k > most)
+    if orphans: yield f"{orphans:,} orphans ({orphans / len(run.labels):.1%}) have the label -1"
+
 def _centres(run, names, most=20): # Size, share and centre of each cluster, as lines
-    k, d = run.centroids.shape
-    sizes, heads = run.labels.bincount(minlength=k).tolist(), _headings(names, d)
+    d = run.centroids.shape[1]
+    sizes, heads = _sizes(run).tolist(), _headings(names, d)
     rows = [["cluster", "size", "share", *heads]]
     for i, centre in enumerate(run.centroids[:most].tolist()):
         cells = [_short(v) for v in centre[:len(heads)]]
         if d > len(heads): cells[-1] = ""
         rows.append([str(i), f"{sizes[i]:,}", f"{sizes[i] / len(run.labels):.1%}", *cells])
-    return _align(rows) + [f"... and {k - most} clusters more"] * (k > most)
+    return [*_align(rows), *_left_out(run, most, "clusters")]
 
-# %% ../nbs/42_cli.ipynb #b4c47010
+# %% ../nbs/42_cli.ipynb #be7f5d0c
 def _palette(run, colourful, most=20): # Each colour with its share of the pixels, as lines
     rgb = (run.centroids.clamp(0, 1) * 255).round().int().tolist()
-    share = (run.labels.bincount(minlength=len(rgb)) / len(run.labels)).tolist()
+    share = (_sizes(run) / len(run.labels)).tolist()
     rows = [[str(i), "#%02x%02x%02x" % tuple(rgb[i]), f"{s:.1%}"] for i, s in enumerate(share)]
     lines = _align([["cluster", "colour", "share"], *rows[:most]])
     if colourful:
         patches = [f"  \33[48;2;{r};{g};{b}m      \33[0m" for r, g, b in rgb]
         lines[1:] = [line + patch for line, patch in zip(lines[1:], patches)]
-    return lines + [f"... and {len(rgb) - most} colours more"] * (len(rgb) > most)
+    return [*lines, *_left_out(run, most, "colours")]
 
-# %% ../nbs/42_cli.ipynb #24f8fe45
-def _facts(data, run, max_iters, device): # The short table above the clusters, as lines
+# %% ../nbs/42_cli.ipynb #999bf9d0
+def _facts(data, run, device): # The short table above the clusters, as lines
     from clusterlearn.kmeans.loop import wcss
     n, d = data.points.shape
     size = f" ({data.shape[1]} x {data.shape[0]} pixels)" if data.shape else ""
-    limit = " (the limit: a higher --max-iters may improve it)" if run.n_iter == max_iters else ""
+    limit = " (the limit: a higher --max-iters may improve it)" if run.limited else ""
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     facts = {"points": f"{n:,}{size}", "dimensions": d, "clusters": len(run.centroids),
-             "iterations": f"{run.n_iter}{limit}",
-             "WCSS": _short(wcss(data.points, run.centroids, run.labels)),
-             "seconds": f"{run.seconds:.3f}", "device": f"{device}{gpu}"}
+             "iterations": f"{run.n_iter}{limit}"}
+    if run.bandwidth: facts["bandwidth"] = _short(run.bandwidth)
+    else: facts["WCSS"] = _short(wcss(data.points, run.centroids, run.labels))
+    facts |= {"seconds": f"{run.seconds:.3f}", "device": f"{device}{gpu}"}
     return [f"{name:<12}{value}" for name, value in facts.items()]
 
 # %% ../nbs/42_cli.ipynb #8bfaee9d
@@ -245,7 +297,7 @@ def _name_axes(ax, names, points): # Labels, and other scales where equal ones m
     if spread.amin() * 20 < spread.amax(): ax.set_aspect("auto")
     if names[1] == "": ax.set_yticks([])
 
-# %% ../nbs/42_cli.ipynb #80ac1277
+# %% ../nbs/42_cli.ipynb #097425a4
 def _drawing(): # The chapter on pictures, without a window
     if "matplotlib.pyplot" not in sys.modules and "MPLBACKEND" not in os.environ:
         import matplotlib
@@ -253,10 +305,11 @@ def _drawing(): # The chapter on pictures, without a window
     import clusterlearn.plot
     return clusterlearn.plot
 
-def _plot_file(data, run, suffix): # The picture in k colours, or a figure, as the bytes of a file
+def _plot_file(data, run, suffix): # The recoloured picture, or a figure, as the bytes of a file
     f = io.BytesIO()
     if data.shape:
-        to_image(run.centroids[run.labels], data.shape).save(f, "PNG")
+        own = (run.labels < 0)[:, None]
+        to_image(data.points.where(own, run.centroids[run.labels]), data.shape).save(f, "PNG")
         return f.getvalue()
     draw = _drawing()
     names, points, centroids = _view(data, data.points, run.centroids)
@@ -276,13 +329,18 @@ _page = """<!doctype html>
 _symbols = {"minus": "−", "plus": "+", "play": "▶", "pause": "❚❚", "step-backward": "‹",
             "step-forward": "›", "fast-backward": "«", "fast-forward": "»"}
 
-# %% ../nbs/42_cli.ipynb #67311656
-def _film_file(data, run, suffix): # A page that plays the start and every iteration
-    draw = _drawing()
-    names, points, *centroids = _view(data, data.points[::run.every], *(c for c, _ in run.steps))
-    titles = ["start", *(f"iteration {i}" for i in range(1, len(centroids)))]
-    steps = zip(run.steps, centroids, titles)
-    ani = draw.animate([draw.Frame(points, l, c, title) for (_, l), c, title in steps])
+# %% ../nbs/42_cli.ipynb #1eeef3e2
+def _states(run, points): # Points, labels and centroids of each frame, and its number
+    if run.ways is None: return [(points, l, c, i) for i, (c, l) in enumerate(run.steps)]
+    return [(p, run.labels[::run.every], run.centroids, i) for i, p in run.ways.items()]
+
+def _film_file(data, run, suffix): # A page that plays the start and the iterations
+    draw, shown = _drawing(), data.points[::run.every]
+    moved, labels, centroids, numbers = zip(*_states(run, shown))
+    names, points, *seen = _view(data, shown, *moved, *centroids)
+    titles = [f"iteration {i}" if i else "start" for i in numbers]
+    frames = zip(seen, labels, seen[len(moved):], titles)
+    ani = draw.animate([draw.Frame(*frame) for frame in frames])
     _name_axes(ani._fig.axes[0], names, points)
     with draw.plt.rc_context({"animation.embed_limit": 2**20}):
         html = draw.player(ani, dpi=80).data
@@ -290,49 +348,56 @@ def _film_file(data, run, suffix): # A page that plays the start and every itera
     style = " ".join(f'.fa-{name}::before {{content: "{s}"}}' for name, s in _symbols.items())
     return (_page % (style, html)).encode()
 
-# %% ../nbs/42_cli.ipynb #1750c7d4
+# %% ../nbs/42_cli.ipynb #0126e298
 _source = Param("A table (csv, tsv, parquet), an array (npy, npz, pt) or a picture; "
                 "left out: six blobs", str, opt=False, nargs="?")
 _makers = {"--out": _labels_file, "--plot": _plot_file, "--animate": _film_file}
 
 def _read(points, k, plot): # Checked points, of at least single precision, and what belongs to them
     data = Loaded(blobs(random_state=42).points) if points is None else load(points)
-    check_n_clusters(k, len(data.points), "--k")
+    if k is not None: check_n_clusters(k, len(data.points), "--k")
     if data.shape and plot and plot.suffix.lower() != ".png":
-        raise ValueError(f"--plot {plot.name}: a picture in {k} colours is written as .png")
+        raise ValueError(f"--plot {plot.name}: a recoloured picture is written as .png")
     dtype = torch.promote_types(data.points.dtype, torch.float32)
     return data._replace(points=data.points.to(dtype))
 
-# %% ../nbs/42_cli.ipynb #1a77e447
-def _print_report(data, run, max_iters, device, written): # Facts, clusters or palette, files
+# %% ../nbs/42_cli.ipynb #6c61b15a
+def _print_report(data, run, device, written): # Facts, clusters or palette, files
     colourful = bool(sys.stdout) and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    lines = _facts(data, run, max_iters, device)
+    lines = _facts(data, run, device)
     lines += ["", *(_palette(run, colourful) if data.shape else _centres(run, data.names))]
     if written: lines += ["", f"{'wrote':<12}{', '.join(map(str, written))}"]
     coding = getattr(sys.stdout, "encoding", None) or "utf-8"   # it may lack some letters
     print("\n".join(lines).encode(coding, "replace").decode(coding))
 
-# %% ../nbs/42_cli.ipynb #456630d5
+# %% ../nbs/42_cli.ipynb #04508ad7
 def cluster(
     points:_source=None,
-    k:int=6, # How many clusters
+    algo:str="kmeans", # Cluster with kmeans or meanshift
+    k:int=None, # How many clusters kmeans shall find (default: 6)
+    bandwidth:float=None, # How far meanshift looks, in the data's units (default: from the data)
+    orphans:bool=False, # Label -1 what is farther than the bandwidth from all modes of meanshift
     out:str=None, # Write the label of each point to this file: .csv, .tsv, .npy or .pt
     plot:str=None, # Draw the clusters to this file: .png, .svg or .pdf; a recoloured picture: .png
-    animate:str=None, # Write all iterations as a player to this file: .html
-    seed:int=0, # Decides the random start: the same seed, the same clusters
+    animate:str=None, # Write the iterations as a player to this file: .html
+    seed:int=0, # Decides what is random, as the start: the same seed, the same clusters
     device:str="auto", # Compute on auto (cuda if there is one), cpu, cuda, cuda:1 or mps
-    max_iters:int=20, # At most this many iterations
+    max_iters:int=None, # At most this many iterations (default: 20; meanshift: 300)
     force:bool=False, # Replace files that exist
 )->None:
-    "Find k clusters with k-means, print sizes and centres, and write labels, a plot or a film."
+    "Find clusters by k-means or mean shift, print sizes and centres, write labels, a plot, a film."
+    _check_algo(algo, k, bandwidth, orphans)
     _check_numbers(k, seed, max_iters)
-    device = pick_device(device)
+    device, shift = pick_device(device), algo == "meanshift"
     targets = check_targets({"--out": out, "--plot": plot, "--animate": animate}, points, force)
+    k = None if shift else 6 if k is None else k
     data = _read(points, k, targets.get("--plot"))
     x = data.points.float() if device.type == "mps" else data.points   # mps has no double precision
-    run = _k_means(x, k, seed, max_iters, device, -(-len(x) // 3000) if animate else 0)
+    every, limit = -(-len(x) // 3000) if animate else 0, max_iters or (300 if shift else 20)
+    if shift: run = _mean_shift(x, bandwidth, seed, limit, device, every, orphans, bool(data.shape))
+    else: run = _k_means(x, k, seed, limit, device, every)
     write_whole({p: _makers[o](data, run, p.suffix.lower()) for o, p in targets.items()}, force)
-    _print_report(data, run, max_iters, device, [p for p in (out, plot, animate) if p])
+    _print_report(data, run, device, [p for p in (out, plot, animate) if p])
 
 # %% ../nbs/42_cli.ipynb #d6ae3e31
 _no_memory = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)

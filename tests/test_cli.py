@@ -12,6 +12,7 @@ from clusterlearn import cli
 from clusterlearn.cli import check_targets, cluster, main, parser, pick_device, write_whole
 from clusterlearn.data import blobs
 from clusterlearn.kmeans.scatter import k_means_cluster
+from clusterlearn.meanshift.modes import estimate_bandwidth, mean_shift
 
 command = [sys.executable, '-m', 'clusterlearn.cli']
 
@@ -169,6 +170,14 @@ all_files = ('--out', 'new.csv', '--plot', 'new.png', '--animate', 'new.html')
     (['--seed', 2**64], 'choose from 0'),
     (['--max-iters', 0], '--max-iters 0: at least 1 iteration'),
     (['--max-iters', 'many'], "argument --max-iters: a whole number is needed, not 'many'"),
+    (['--algo', 'dbscan'], '--algo dbscan: choose kmeans or meanshift'),
+    (['--algo', 'meanshift', '--k', 6], '--k 6: meanshift finds the number itself'),
+    (['--bandwidth', 5], '--bandwidth is for mean shift: add --algo meanshift'),
+    (['--k', 3, '--orphans'], '--orphans is for mean shift'),
+    (['--algo', 'meanshift', '--bandwidth', 0], '--bandwidth 0.0: a radius above zero is needed'),
+    (['--algo', 'meanshift', '--bandwidth', 'nan'], '--bandwidth nan: a radius'),
+    (['--algo', 'meanshift', '--bandwidth', 'inf'], '--bandwidth inf: a radius'),
+    (['--algo', 'meanshift', '--bandwidth', 'wide'], "--bandwidth: a number is needed, not 'wide'"),
     (['--device', 'tpu'], '--device tpu: choose auto, cpu, cuda, cuda:1 or mps'),
     (['--device', 'cuda:99'], '--device cuda:99: PyTorch finds '),
     (['--device', ''], 'choose auto'),
@@ -227,7 +236,7 @@ def test_a_folder_that_is_closed(capsys, monkeypatch):
 
 def test_pictures_are_written_as_png(capsys):
     picture()
-    why = '--plot p.svg: a picture in 4 colours is written as .png'
+    why = '--plot p.svg: a recoloured picture is written as .png'
     refused(capsys, 'in.png', '--k', 4, '--plot', 'p.svg', why=why)
 
 def test_force_replaces(capsys):
@@ -306,6 +315,7 @@ def test_help_and_version(capsys, monkeypatch):
     assert main(['--help']) == 0
     text = capsys.readouterr().out
     out = ' '.join(text.split())
+    for words in ('--algo', '--bandwidth X', '--orphans'): assert words in out
     for words in ('--k N', '--out', '--plot', '--animate', '--seed N', '--device', '--max-iters N',
                   '--force', '--version', '[POINTS]', 'default: 6', 'default: auto', 'default: 20'):
         assert words in out
@@ -470,6 +480,78 @@ def test_devices():
 
 def test_targets_come_back_resolved(here):
     assert check_targets({'--out': 'l.csv', '--plot': None}) == {'--out': here.resolve() / 'l.csv'}
+
+# ---- mean shift
+
+def shift(*args): return main(['--algo', 'meanshift', '--device', 'cpu', *map(str, args)])
+
+def test_mean_shift_of_blobs(capsys):
+    assert shift('--out', 'l.npy', '--plot', 'p.png', '--animate', 's.html') == 0
+    facts = table(capsys.readouterr().out)
+    want = mean_shift(blobs(random_state=42).points, random_state=0)
+    names = ['points', 'dimensions', 'clusters', 'iterations', 'bandwidth', 'seconds', 'device']
+    assert list(facts) == names
+    assert facts['clusters'] == '6' and abs(float(facts['bandwidth']) - want.bandwidth) < 1e-2
+    assert (np.load('l.npy') == want.labels.numpy()).all()
+    assert files() == ['l.npy', 'p.png', 's.html']
+
+def test_mean_shift_of_a_table_with_a_bandwidth(capsys):
+    csv(n=300)
+    x = np.loadtxt('in.csv', delimiter=',', skiprows=1)
+    assert shift('in.csv', '--bandwidth', 6, '--out', 'l.npy') == 0
+    want = mean_shift(torch.from_numpy(x), 6.)
+    assert (np.load('l.npy') == want.labels.numpy()).all()
+    assert table(capsys.readouterr().out)['bandwidth'] == '6'
+
+@pytest.mark.parametrize('orphans', [False, True])
+def test_mean_shift_of_a_picture(capsys, orphans):
+    picture()
+    words = ['in.png', '--plot', 'out.png', '--out', 'l.npy', '--animate', 's.html']
+    assert shift(*words, *['--orphans'] * orphans, *['--bandwidth', .03] * orphans) == 0
+    out, labels = capsys.readouterr().out, np.load('l.npy')
+    before, after = (np.array(Image.open(f)).reshape(-1, 3) for f in ('in.png', 'out.png'))
+    x = torch.from_numpy(before).float() / 255
+    if not orphans: assert labels.max() == 3 and len(np.unique(after, axis=0)) == 4
+    if not orphans: assert _close(table(out)['bandwidth'], estimate_bandwidth(x, .1))
+    assert ((labels == -1).any() and 'have the label -1' in out) == orphans
+    assert (before[labels < 0] == after[labels < 0]).all()       # orphans keep their colour
+    assert out.split('\n\n')[1].splitlines()[0].split() == ['cluster', 'colour', 'share']
+
+def _close(text, number): return abs(float(text) / number - 1) < 1e-3
+
+@pytest.mark.parametrize('d', [1, 3, 5])
+def test_mean_shift_in_other_dimensions(d):
+    csv(d=d, n=60, head=','.join(f'c{i}' for i in range(d)))
+    assert shift('in.csv', '--plot', 'p.png', '--animate', 's.html') == 0
+
+def test_mean_shift_film_climbs():
+    x = torch.rand(5000, 2, generator=torch.Generator().manual_seed(0))
+    r = cli._mean_shift(x, .2, 0, 300, torch.device('cpu'), every=2)
+    rounds, last = list(r.ways), list(r.ways.values())[-1]
+    assert rounds == sorted(rounds) and rounds[:8] == list(range(8)) and len(rounds) < 40
+    assert torch.equal(r.ways[0], x[::2]) and len({id(p) for p in r.ways.values()}) == len(rounds)
+    assert (last - r.centroids[r.labels[::2]]).norm(dim=1).max() <= .2 * 1.01
+    html = cli._film_file(cli.Loaded(x), r, '.html').decode()
+    assert html.count('data:image/png;base64') == len(rounds)
+
+def test_mean_shift_limit_seed_and_equal_points(capsys):
+    assert shift('--max-iters', 2) == 0
+    assert table(capsys.readouterr().out)['iterations'].startswith('2 (the limit')
+    state = torch.get_rng_state()
+    for name in 'ab': assert shift('--seed', 7, '--out', f'{name}.csv') == 0
+    assert Path('a.csv').read_bytes() == Path('b.csv').read_bytes()
+    assert torch.equal(state, torch.get_rng_state())
+    Path('in.csv').write_text('1,2\n' * 9)
+    capsys.readouterr()
+    assert shift('in.csv', '--plot', 'p.png', '--animate', 's.html') == 0
+    assert table(capsys.readouterr().out)['clusters'] == '1'
+
+def test_all_orphans_but_few_columns_shown(capsys):
+    csv(n=300)
+    assert shift('in.csv', '--bandwidth', 1, '--orphans', '--out', 'l.csv', '--plot', 'p.png') == 0
+    out = capsys.readouterr().out
+    l = np.loadtxt('l.csv', skiprows=1, dtype=int)
+    assert f'{(l < 0).sum()} orphans' in out and l.min() == -1
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
 def test_cuda_gives_the_same_clusters(capsys):
