@@ -1,0 +1,279 @@
+"Starts of k-means: probabilities by chi-square, savings that change nothing, hard inputs, errors."
+import math, warnings
+import pytest, torch
+from hypothesis import given, settings, strategies as st
+from scipy.stats import chisquare
+from sklearn.cluster import kmeans_plusplus as sk_plusplus
+from torch.testing import assert_close
+from clusterlearn.data import blobs, uniform
+from clusterlearn.distance import nearest
+from clusterlearn.kmeans.loop import initialize_centroids, random_partition, wcss
+from clusterlearn.kmeans.scatter import k_means_cluster
+from clusterlearn.kmeans.seeding import (FewDistinctPoints, as_weights, best_of, initial_centroids,
+    kmeans_parallel, kmeans_plusplus, lloyd_batch, plusplus_loop, plusplus_pruned, potential,
+    weighted_draw)
+
+seeds = st.integers(0, 2**31 - 1)
+names = ['k-means++', 'k-means||', 'random', 'random_partition']
+
+def fits(counts, probabilities):
+    "Do `counts` fit the probabilities? Nothing impossible happened, and chi-square finds p > 0.001"
+    want = probabilities / probabilities.sum() * counts.sum()
+    assert (counts[want == 0] == 0).all()
+    return chisquare(counts[want > 0], want[want > 0]).pvalue > .001
+
+def pair_probabilities(x, w):
+    "P(first i, then j) of k-means++ with weights"
+    square = torch.cdist(x.double(), x.double()) ** 2 * w
+    return (w / w.sum())[:, None] * square / square.sum(1, keepdim=True)
+
+#  Draws
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, n=st.integers(1, 50), m=st.integers(0, 30))
+def test_zero_weights_are_never_drawn(seed, n, m):
+    g = torch.Generator().manual_seed(seed)
+    w = torch.rand(n, generator=g) * (torch.rand(n, generator=g) < .5)
+    w[torch.randint(n, (1,), generator=g)] = 1e-30
+    drawn = weighted_draw(w, m, g)
+    assert drawn.shape == (m,) and (w[drawn] > 0).all()
+
+def test_weighted_draw_frequencies():
+    w = torch.tensor([1., 0., 1e-3, 3., 2., 0.])
+    drawn = weighted_draw(w, 100_000, torch.Generator().manual_seed(0))
+    assert fits(torch.bincount(drawn, minlength=6), w.double())
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('offset', [0., 4096.])
+def test_pairs_have_their_probabilities(dtype, weighted, offset):
+    "Drawn ahead or not, each ordered pair comes as often as D² sampling says"
+    g = torch.Generator().manual_seed(5)
+    x = torch.tensor([[0.], [1.], [3.], [4.], [8.], [9.]], dtype=dtype).repeat(1, 8)
+    w = torch.tensor([1., 2., 0., 1., .5, 3.], dtype=torch.float64) if weighted else None
+    exact = pair_probabilities(x, torch.ones(6).double() if w is None else w)
+    pairs = torch.stack([kmeans_plusplus(x + offset, 2, n_trials=1, sample_weight=w, random_state=g,
+                                         ahead=(1, 4)[i % 2])[1] for i in range(4000)])
+    assert fits(torch.bincount(6 * pairs[:, 0] + pairs[:, 1], minlength=36), exact.flatten())
+
+@pytest.mark.parametrize('trials', [1, 2])
+def test_drawn_ahead_has_the_loop_s_distribution(trials):
+    "Greedy or not: the fourth centroid of blobs comes from the same blobs as often"
+    points, truth, _ = blobs(5, 12, 16, var=40., random_state=2)
+    def last(ahead):
+        fourth = [kmeans_plusplus(points, 4, n_trials=trials, random_state=s + ahead * 10_000,
+                                  ahead=ahead)[1][3] for s in range(2500)]
+        return torch.bincount(truth[torch.stack(fourth)], minlength=5)
+    plain, stocked = last(1), last(12)
+    both = (plain + stocked).double() / 2
+    statistic = ((plain - both) ** 2 / both + (stocked - both) ** 2 / both).sum()
+    assert statistic < 18.47                                # chi-square, 4 degrees, p = 0.001
+
+#  Savings that change nothing
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, n=st.integers(12, 150), d=st.integers(1, 9), k=st.integers(1, 12),
+       trials=st.integers(1, 4))
+def test_pruned_and_products_choose_as_the_loop(seed, n, d, k, trials):
+    x = uniform(n, d, random_state=seed)
+    want = plusplus_loop(x, k, trials, seed)
+    indices, computed = plusplus_pruned(x, k, trials, seed)
+    assert torch.equal(indices, want)
+    assert computed <= n + (k - 1) * trials * (n + k)
+    indices = kmeans_plusplus(x.double(), k, n_trials=trials, random_state=seed, ahead=1)[1]
+    assert (indices != want).sum() == 0 or torch.unique(indices).numel() == k   # a draw on a border
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_products_choose_as_the_loop(seed, dtype):
+    x = blobs(8, 60, 20, random_state=seed).points.to(dtype)
+    indices = kmeans_plusplus(x, 9, n_trials=3, random_state=seed, ahead=1)[1]
+    assert torch.equal(indices, plusplus_loop(x, 9, 3, seed))
+
+def test_pruning_saves_on_blobs():
+    x = blobs(16, 100, 8, random_state=0).points
+    assert plusplus_pruned(x, 64, 1, 0)[1] < .3 * 64 * len(x)
+
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds, budget=st.integers(1, 20_000))
+def test_any_budget(seed, budget):
+    "However little memory there is for candidates, there are k different points"
+    x = uniform(200, 30, random_state=seed)
+    c, indices = kmeans_plusplus(x, 9, random_state=seed, budget=budget)
+    assert len(indices.unique()) == 9 and torch.equal(c, x[indices])
+
+def test_as_good_as_scikit_learn():
+    "Mean potential of twenty seeds"
+    x = blobs(40, 100, 16, random_state=0).points
+    ours = sum(potential(x, kmeans_plusplus(x, 64, random_state=s)[0]) for s in range(20))
+    theirs = sum(potential(x, torch.from_numpy(sk_plusplus(x.numpy(), 64, random_state=s)[0]))
+                 for s in range(20))
+    assert abs(ours / theirs - 1) < .01
+    parallel = sum(potential(x, kmeans_parallel(x, 64, random_state=s)[0]) for s in range(20))
+    assert parallel < 1.2 * theirs
+    forgy = sum(potential(x, initialize_centroids(64, x, s)) for s in range(20))
+    assert forgy > 2 * theirs
+
+#  Hard inputs
+
+both = pytest.mark.parametrize('f', [kmeans_plusplus, kmeans_parallel])
+
+@both
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, n=st.integers(1, 40), d=st.integers(1, 3), data=st.data())
+def test_integers_with_duplicates(f, seed, n, d, data):
+    "As many different centroids as there can be, a warning only where some must repeat"
+    k = data.draw(st.integers(1, n))
+    x = torch.randint(-2, 3, (n, d), generator=torch.Generator().manual_seed(seed)).float()
+    x = x + data.draw(st.sampled_from([0., 1000.]))
+    distinct = len(x.unique(dim=0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        c, indices = f(x, k, random_state=seed)
+    assert torch.equal(c, x[indices]) and len(indices.unique()) == k
+    assert len(c.unique(dim=0)) == min(k, distinct)
+    assert [w.category for w in caught] == [FewDistinctPoints] * (k > distinct)
+
+@both
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, n=st.integers(2, 60), data=st.data())
+def test_weights(f, seed, n, data):
+    "Points of weight zero are never chosen, and the weights' scale does not matter"
+    g = torch.Generator().manual_seed(seed)
+    w = torch.randint(0, 3, (n,), generator=g).double()
+    w[0] = 1
+    x, k = uniform(n, 2, random_state=seed), data.draw(st.integers(1, int((w > 0).sum())))
+    _, indices = f(x, k, sample_weight=w, random_state=seed)
+    assert (w[indices] > 0).all() and len(indices.unique()) == k
+    assert torch.equal(indices, f(x, k, sample_weight=w * 2.**100, random_state=seed)[1])
+
+@both
+def test_fewer_weighted_points_than_clusters(f):
+    x, w = uniform(10, 2, random_state=0), torch.tensor([0., 1.] + [0.] * 7 + [1.])
+    with pytest.warns(FewDistinctPoints, match='only 2 different points'):
+        _, indices = f(x, 5, sample_weight=w, random_state=0)
+    assert set(indices.tolist()) == {1, 9}
+
+@both
+@pytest.mark.parametrize('scale', [1e-30, 1e-12, 1., 1e12, 1e30])
+def test_any_scale(f, scale):
+    x = blobs(6, 20, random_state=1).points * scale
+    c, indices = f(x, 6, random_state=0)
+    assert len(indices.unique()) == 6 and c.isfinite().all()
+    assert torch.equal(indices, f(x, 6, random_state=0)[1])
+
+@both
+def test_tight_clusters_far_apart(f):
+    "Distances inside are lost in the squares of those between, even in float64: not here"
+    g = torch.Generator().manual_seed(0)
+    for dtype, far in ((torch.float32, 1e4), (torch.float64, 1e9)):
+        places = far * torch.eye(4, dtype=dtype).repeat_interleave(5, 0)
+        places = places + torch.arange(20)[:, None] % 5 / 4
+        x = places.repeat(6, 1)[torch.randperm(120, generator=g)]
+        c, _ = f(x, 20, random_state=1)
+        assert len(c.unique(dim=0)) == 20
+
+@both
+def test_far_from_the_origin_is_no_worse(f):
+    x = blobs(8, 100, 4, var=1., random_state=3).points
+    near, far = ([potential(x, (f(x + o, 8, random_state=s)[0] - o)) for s in range(15)]
+                 for o in (0., 1e4))
+    assert sum(far) < 1.25 * sum(near)
+
+@both
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_dtypes_and_layouts(f, dtype):
+    x = uniform(60, 6, random_state=0).to(dtype)[:, ::2].requires_grad_()
+    c, indices = f(x, 5, random_state=0)
+    assert c.dtype == dtype and not c.requires_grad and indices.dtype == torch.int64
+    assert torch.equal(c, x[indices]) and len(indices.unique()) == 5
+    assert f(x, 1, random_state=0)[0].shape == (1, 3)
+    whole, half = f(x, 60, random_state=0)[1], uniform(60, 6, random_state=0)
+    assert sorted(whole.tolist()) == list(range(60))
+    assert f(half.tolist(), 3, random_state=0)[0].shape == (3, 6)
+
+@pytest.mark.parametrize('init', names)
+def test_nothing_outside_changes(init):
+    x, w = uniform(80, 3, random_state=0), uniform(80, 1, random_state=1)[:, 0].abs()
+    kept, kept_w, state = x.clone(), w.clone(), torch.get_rng_state()
+    for weights in (None, w):
+        a, b = (initial_centroids(x, 7, init, sample_weight=weights, random_state=4)
+                for _ in range(2))
+        assert torch.equal(a, b)
+    best_of(x, 3, 3, init=init, random_state=0)
+    assert torch.equal(x, kept) and torch.equal(w, kept_w)
+    assert torch.equal(state, torch.get_rng_state())
+
+#  The door
+
+def test_names_mean_what_they_say():
+    x = uniform(50, 2, random_state=0)
+    assert torch.equal(initial_centroids(x, 4, 'random', random_state=1),
+                       initialize_centroids(4, x, 1))
+    assert torch.equal(initial_centroids(x, 4, 'random_partition', random_state=1),
+                       random_partition(4, x, 1))
+    assert torch.equal(initial_centroids(x, 4, random_state=1),
+                       kmeans_plusplus(x, 4, random_state=1)[0])
+    c = initial_centroids(x, 4, x[:4])
+    c += 1                                                                  # a copy
+    assert (c != x[:4]).all()
+    ours = initial_centroids(x, 3, lambda x, k, random_state: x[:k].numpy(), random_state=0)
+    assert torch.equal(ours, x[:3])
+
+@pytest.mark.parametrize('init', ['random', 'random_partition'])
+def test_weighted_starts(init):
+    x, w = torch.arange(20.)[:, None], (torch.arange(20) % 2).float()
+    c = initial_centroids(x, 10, init, sample_weight=w, random_state=0)
+    assert sorted(c[:, 0].tolist()) == list(range(1, 20, 2))
+    with pytest.raises(ValueError, match='n_clusters=11 is more than the 10'):
+        initial_centroids(x, 11, init, sample_weight=w)
+
+def test_weighted_forgy_frequencies():
+    w = torch.tensor([1., 2., 5.])
+    g, x = torch.Generator().manual_seed(0), torch.arange(3.)[:, None]
+    first = torch.stack([initial_centroids(x, 1, 'random', sample_weight=w, random_state=g)[0, 0]
+                         for _ in range(4000)])
+    assert fits(torch.bincount(first.long(), minlength=3), w.double())
+
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, r=st.integers(1, 5), k=st.integers(1, 6), steps=st.integers(1, 30))
+def test_runs_together_are_runs_in_turn(seed, r, k, steps):
+    x = uniform(90, 2, random_state=seed).double()
+    starts = torch.stack([initialize_centroids(k, x, seed + i) for i in range(r)])
+    c, labels = lloyd_batch(x, starts, steps)
+    for i in range(r):
+        want_c, want = k_means_cluster(k, x, steps, 0., init=starts[i])
+        assert torch.equal(labels[i], want)
+        assert_close(c[i], want_c, atol=1e-9, rtol=0)
+
+@pytest.mark.parametrize('n', [60, 30_000])
+def test_best_of_is_the_best(n):
+    x = uniform(n, 2, random_state=0)
+    c, labels, inertias = best_of(x, 4, 3, max_iters=8, random_state=0)
+    assert inertias.shape == (3,) and math.isclose(wcss(x, c, labels), inertias.min(), rel_tol=1e-6)
+    assert_close(nearest(x, c)[1], (x - c[labels]).norm(dim=1), atol=1e-4, rtol=1e-5)
+
+@pytest.mark.parametrize('call, error, message', [
+    (lambda x: kmeans_plusplus(x, 0), ValueError, 'n_clusters=0'),
+    (lambda x: kmeans_plusplus(x, 51), ValueError, 'n_clusters=51 is more than the 50'),
+    (lambda x: kmeans_plusplus(x, 2.5), TypeError, 'n_clusters=2.5'),
+    (lambda x: kmeans_plusplus(x, 2, n_trials=0), ValueError, 'n_trials=0'),
+    (lambda x: kmeans_plusplus(x, 2, ahead=0), ValueError, 'ahead=0'),
+    (lambda x: kmeans_plusplus(x * math.nan, 2), ValueError, 'points has nan'),
+    (lambda x: kmeans_plusplus(x, 2, random_state='x'), TypeError, 'random_state'),
+    (lambda x: kmeans_plusplus(x, 2, sample_weight=[1.]), ValueError,
+     r'shape \(1,\), needed is \(50,\)'),
+    (lambda x: kmeans_plusplus(x, 2, sample_weight=-x[:, 0].abs()), ValueError,
+     r'sample_weight\[0\] is -'),
+    (lambda x: kmeans_plusplus(x, 2, sample_weight=x[:, 0] / 0), ValueError, 'sample_weight'),
+    (lambda x: kmeans_plusplus(x, 2, sample_weight=[0.] * 50), ValueError, 'zero everywhere'),
+    (lambda x: kmeans_parallel(x, 2, oversampling=0), ValueError, 'oversampling=0'),
+    (lambda x: kmeans_parallel(x, 2, n_rounds=0), ValueError, 'n_rounds=0'),
+    (lambda x: initial_centroids(x, 2, 'kmeans'), ValueError, "init='kmeans': known are"),
+    (lambda x: initial_centroids(x, 2, x), ValueError,
+     r'init has shape \(50, 2\), needed is \(2, 2\)'),
+    (lambda x: best_of(x, 2, 0), ValueError, 'n_init=0'),
+    (lambda x: as_weights(['a'] * 50, x), TypeError, 'sample_weight'),
+    (lambda x: weighted_draw(torch.zeros(2), 1), ValueError, 'all zero')])
+def test_refused(call, error, message):
+    with pytest.raises(error, match=message): call(uniform(50, 2, random_state=0))
