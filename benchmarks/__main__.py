@@ -2,7 +2,7 @@
 
 NAME is a module of this folder with a function `run(quick)` that yields records (dicts)."""
 
-import argparse, importlib, json
+import argparse, contextlib, importlib, json, os, sys, tempfile
 from pathlib import Path
 from benchmarks.harness import save
 
@@ -10,6 +10,20 @@ here = Path(__file__).parent
 names = sorted(
     p.stem for p in here.glob('*.py') if p.stem not in ('__init__', '__main__', 'harness')
 )
+
+
+@contextlib.contextmanager
+def alone():
+    "Refuse to time anything beside another benchmark: both would be slower, and both records wrong"
+    lock = Path(tempfile.gettempdir()) / 'clusterlearn-benchmark.lock'
+    try:
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        sys.exit(f'another benchmark is running; wait for it, or remove {lock} if it is not')
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def main():
@@ -25,9 +39,10 @@ def main():
     )
     args = p.parse_args()
     records = []
-    for r in importlib.import_module(f'benchmarks.{args.name}').run(args.quick):
-        records.append(r)
-        print(json.dumps(r), flush=True)
+    with alone():
+        for r in importlib.import_module(f'benchmarks.{args.name}').run(args.quick):
+            records.append(r)
+            print(json.dumps(r), flush=True)
     out = args.out or (None if args.quick else here / 'results' / f'{args.name}.json')
     if out:
         save(out, args.name, records)

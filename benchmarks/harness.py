@@ -94,4 +94,5 @@ def save(path, name, records, packages=()):
     )
     with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False) as f:
         f.write(text + '\n')
+    os.chmod(f.name, 0o644)
     os.replace(f.name, path)

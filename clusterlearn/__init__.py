@@ -2,5 +2,6 @@
 __version__ = "0.1.0"
 from .data import blobs, load
 from .kmeans.scatter import k_means_cluster
+from .meanshift.modes import MeanShiftResult, mean_shift
 
-__all__ = ["blobs", "load", "k_means_cluster"]
+__all__ = ["blobs", "load", "k_means_cluster", "mean_shift", "MeanShiftResult"]
