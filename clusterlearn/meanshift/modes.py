@@ -347,10 +347,10 @@ def estimate_bandwidth(
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: pass 1 or more, or None for all points")
     s = _sample(x, n_samples, random_state)
-    k = max(1, int(len(s) * quantile))
+    k, mode = max(1, int(len(s) * quantile)), "donot_use_mm_for_euclid_dist"
     parts = s.split(max(1, BUDGET // len(s)))
-    far = [torch.cdist(p, s, compute_mode="donot_use_mm_for_euclid_dist") for p in parts]
-    return float(torch.cat([d.kthvalue(k, 1).values for d in far]).mean())
+    far = [torch.cdist(p, s, compute_mode=mode).kthvalue(k, 1).values for p in parts]
+    return float(torch.cat(far).mean())
 
 # %% ../../nbs/13_meanshift_modes.ipynb #064a8c93
 def rule_bandwidth(
