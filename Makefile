@@ -4,7 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help demo test notebooks readme docs clean
+# Peers have an environment of their own: what they need shall not decide what we need.
+BENCH  := .venv-bench
+PEERS  := benchmarks/requirements$(if $(shell command -v nvidia-smi),-gpu).txt
+
+.PHONY: help demo test bench notebooks readme docs clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what there is
@@ -21,6 +25,14 @@ demo: $(READY)  ## Cluster blobs, a csv and a photograph from the command line, 
 test: $(READY)  ## Run and compare every notebook, run every test; nothing in the working tree changes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+$(BENCH)/.installed: settings.ini setup.py constraints.txt $(wildcard benchmarks/requirements*.txt)
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[sklearn]' -r $(PEERS)
+	touch $@
+
+bench: $(BENCH)/.installed  ## Time k-means and its peers on an otherwise idle machine (ARGS="--quick" for a minute's worth)
+	$(BENCH)/bin/python -m benchmarks kmeans $(ARGS)
+
 notebooks: $(READY)  ## Write the library from the notebooks, run them, store their outputs (NB="nbs/00_data.ipynb ..." for some)
 	$(BIN)/nbdev_export
 	$(BIN)/python -m tools.store $(NB)
@@ -35,6 +47,6 @@ docs: $(READY)  ## Make the site in _docs (needs Quarto)
 	cd _proc && quarto render --no-cache
 	rm -rf _docs && mv _proc/_docs _docs
 
-clean:  ## Remove what was built, but not .venv
+clean:  ## Remove what was built, but no environment
 	rm -rf _docs _proc build dist demo *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +

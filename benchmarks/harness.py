@@ -4,7 +4,8 @@ A *way* is a name and a function without arguments. Its first call is the cold t
 that follow are taken in turn, A B A B …, so that a machine that slows down slows all of them down.
 Compare ratios within one record."""
 
-import importlib.metadata as md, json, os, platform, tempfile, time
+import importlib.metadata as md, json, os, platform, selectors, signal, subprocess, sys
+import tempfile, time
 from pathlib import Path
 import torch
 
@@ -96,3 +97,126 @@ def save(path, name, records, packages=()):
         f.write(text + '\n')
     os.chmod(f.name, 0o644)
     os.replace(f.name, path)
+
+
+# Ways in processes of their own. A way that fails, hangs or crashes ends alone.
+
+
+def hire(name, threads, memory, device='cpu', module='benchmarks.worker'):
+    "Start a worker process; its first answer says whether it is ready"
+    settings = {f'{lib}_NUM_THREADS': str(threads) for lib in ('OMP', 'MKL', 'OPENBLAS')}
+    return subprocess.Popen(
+        [sys.executable, '-m', module, name, str(threads), str(memory), device],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | settings,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    )
+
+
+def dismiss(worker):
+    "End a worker, whatever it does"
+    worker.kill()
+    worker.wait()
+    for pipe in (worker.stdin, worker.stdout):
+        pipe.close()
+
+
+def ended(worker):
+    "How a process that is gone ended, in words"
+    code = worker.wait()
+    try:
+        return f'crashed: {signal.Signals(-code).name}'
+    except ValueError:
+        return f'ended with exit status {code}'
+
+
+def answer(worker, limit):
+    "The worker's next answer; after `limit` seconds it is ended"
+    line, end = b'', time.monotonic() + limit
+    with selectors.DefaultSelector() as ready:
+        ready.register(worker.stdout, selectors.EVENT_READ)
+        while not line.endswith(b'\n'):
+            if not ready.select(max(0, end - time.monotonic())):
+                dismiss(worker)
+                return dict(failed='time', why=f'no result within {limit:g} s')
+            part = os.read(worker.stdout.fileno(), 65536)
+            if not part:
+                return dict(failed='crash', why=ended(worker))
+            line += part
+    return json.loads(line)
+
+
+def ask(worker, limit, **order):
+    "Give an order, wait for its answer"
+    try:
+        worker.stdin.write((json.dumps(order | {'limit': limit}) + '\n').encode())
+    except (BrokenPipeError, ValueError):
+        return dict(failed='crash', why='the process is gone')
+    return answer(worker, limit)
+
+
+def turns(
+    ways,  # {name: f(calls, first) that gives {'seconds': [...], ...} or {'failed': ..., 'why': ...}}
+    repeats=3,  # Turns after the first
+    spend=10.0,  # Seconds for the warm calls of each way; one call of it is always made
+    slow=30.0,  # A way whose first call took longer is not called again
+    burst=0.3,  # Calls in one turn take about this many seconds, for times too short to tell
+    pause=0.1,  # Between two ways, for threads that still spin
+    tell=lambda name, r: None,  # Called after each turn of each way
+):
+    "Call all `ways` in turn, A B C … A B C …; each one's cold time, warm times and first answer"
+    res = {}
+    for turn in range(repeats + 1):
+        for name, f in ways.items():
+            r = res.setdefault(name, {})
+            if 'failed' in r or turn and not another(r, spend, slow):
+                continue
+            calls = 1 if turn == 0 else max(1, min(10, int(burst / typical(r))))
+            time.sleep(pause)
+            got = f(calls, turn == 0)
+            if 'failed' in got:
+                r.update(got)
+            elif turn == 0:
+                r.update(cold=got.pop('seconds')[0], warm=[], **got)
+            else:
+                r['warm'] += got['seconds']
+            tell(name, r)
+    for r in res.values():
+        if 'cold' in r:
+            r['best'] = min(r['warm'] or [r['cold']])
+    return res
+
+
+def typical(r):
+    return min(r['warm'] or [r['cold']])
+
+
+def another(r, spend, slow):
+    "Is there time to call this way again?"
+    if not r['warm']:
+        return r['cold'] <= slow
+    return sum(r['warm']) + typical(r) <= spend
+
+
+def clustering(x, centroids, labels, k):
+    "Judge a result in float64: inertia of the centroids, and how many labels are not the nearest"
+    x, c, labels = (torch.as_tensor(a) for a in (x, centroids, labels))
+    if c.shape != (k, x.shape[1]) or labels.shape != (len(x),):
+        return dict(failed='wrong', why=f'shapes are {tuple(c.shape)} and {tuple(labels.shape)}')
+    if not c.isfinite().all():
+        return dict(failed='wrong', why='centroids are not finite')
+    labels = labels.long()
+    if labels.min() < 0 or labels.max() >= k:
+        return dict(failed='wrong', why='labels out of range')
+    mean = x.mean(0, dtype=torch.float64)  # centred, the expanded square keeps its digits
+    c, inertia, wrong = c.double() - mean, 0.0, 0
+    for part, own in zip(x.split(8192), labels.split(8192)):
+        part = part.double() - mean
+        nearest = torch.addmm((c**2).sum(1), part, c.T, alpha=-2).argmin(1)
+        least, taken = (((part - c[j]) ** 2).sum(1) for j in (nearest, own))
+        inertia += least.sum().item()
+        wrong += int((taken > least * (1 + 1e-4) + 1e-6 * (part**2).sum(1)).sum())
+    return dict(inertia=inertia, mislabelled=wrong, clusters=len(labels.unique()))

@@ -1,0 +1,160 @@
+"""k-means against its peers: two tasks on eight workloads, and a list of hazards.
+
+*Same start*: first centroids are given, stop when no label changes, at most 300 iterations.
+*Default fit*: the library's own start and stopping rule, started once. Every way runs in a process
+of its own, one at a time, in turn; an inertia is computed here, in float64, from the centroids that
+a way returned. A record is kept for each workload and task, and one for all hazards."""
+
+import contextlib, functools, os, tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np
+import torch
+from benchmarks.harness import answer, ask, clustering, dismiss, hire, turns
+from benchmarks.hazards import HAZARDS
+from benchmarks.peers import WAYS
+from benchmarks.workloads import FULL, QUICK, WORKLOADS, load
+
+packages = sorted({way.package for way in WAYS.values()} - {'clusterlearn', 'scikit-learn'})
+TASKS = {'same start': dict(tol=0.0, max_iter=300), 'default fit': {}}
+# A fit fails after `patience` times what the first way, scikit-learn, took (10 s at least, 3 s if
+# quick), and after `limit` seconds in any case.
+LONG = dict(limit=120, patience=2, least=10, repeats=4, spend=10, slow=20)
+SHORT = dict(limit=20, patience=2, least=3, repeats=1, spend=1, slow=1)
+
+
+def key(record):
+    "A newer record with the same key replaces the older"
+    return record['workload'], record.get('task')
+
+
+def absent(way, task=None):
+    "Why a way takes no part, if it does not"
+    if way.gpu and not torch.cuda.is_available():
+        return 'needs a GPU'
+    if task == 'same start' and 'init' in way.cannot:
+        return f'cannot be given a start: {way.cannot["init"]}'
+
+
+@contextlib.contextmanager
+def crew(names, threads, memory):
+    "A worker for each way; gives `load(x, init)` and `call(name, limit, **order)`"
+    with tempfile.TemporaryDirectory() as folder:
+        files = {a: str(Path(folder, f'{a}.npy')) for a in ('x', 'init')}
+        workers, useless = {}, {}
+
+        def begin(name):
+            workers[name] = hire(name, threads, memory, 'cuda' if WAYS[name].gpu else 'cpu')
+            got = answer(workers[name], 120)
+            if not got and Path(files['x']).exists():
+                got = ask(workers[name], 120, do='load', **files)
+            if got:
+                useless[name] = got
+
+        def give(x, init):
+            for a, t in zip(files, (x, init)):
+                np.save(files[a], t.numpy())
+            for name in workers.keys() - useless.keys():
+                ask(workers[name], 120, do='load', **files)
+
+        def call(name, limit, **order):
+            if workers[name].poll() is not None and name not in useless:
+                dismiss(workers[name])
+                begin(name)
+            return useless.get(name) or ask(workers[name], limit, **order)
+
+        try:
+            with ThreadPoolExecutor(threads) as pool:  # importing takes seconds for each
+                list(pool.map(begin, names))
+            yield give, call
+        finally:
+            for w in workers.values():
+                dismiss(w)
+
+
+def judged(got, w, path):
+    "What a worker answered, with what its file shows"
+    if 'failed' in got:
+        return got
+    with np.load(path) as found:
+        return got | clustering(w.x, found['centroids'], found['labels'], w.k)
+
+
+def race(w, task, call, plan, tell):
+    "Both times and results of all ways that take part in `task`"
+    options, base = TASKS[task], []
+
+    def way(name, calls, first):
+        limit = min([plan['limit'], *(max(plan['least'], plan['patience'] * t) for t in base)])
+        with tempfile.TemporaryDirectory() as folder:
+            out = str(Path(folder, 'found.npz'))
+            order = dict(k=w.k, start=task == 'same start', options=options)
+            got = call(name, limit, do='fit', calls=calls, measure=first, out=out, **order)
+            if first and name == 'scikit-learn':
+                base.extend(got.get('seconds', []))
+            return judged(got, w, out) if first else got
+
+    out = {name: why for name, x in WAYS.items() if (why := absent(x, task))}
+    ways = {name: functools.partial(way, name) for name in WAYS if name not in out}
+    pace = {name: plan[name] for name in ('repeats', 'spend', 'slow')}
+    return turns(ways, **pace, tell=tell) | {name: dict(absent=why) for name, why in out.items()}
+
+
+def timings(names, plan, threads, memory):
+    "Yield a record for each workload and task"
+    there = [name for name, way in WAYS.items() if not absent(way)]
+    with crew(there, threads, memory) as (give, call):
+        for name in names:
+            w = load(name)
+            give(w.x, w.init)
+            for task in TASKS:
+                tell = functools.partial(progress, f'{name}, {task}')
+                ways = race(w, task, call, plan, tell)
+                n, d = w.x.shape
+                facts = dict(workload=name, task=task, data=WORKLOADS[name][0], n=n, d=d, k=w.k)
+                yield facts | dict(plan=plan, threads=threads, memory_gb=memory, ways=ways)
+
+
+def progress(where, name, r):
+    if 'failed' in r:
+        said = f'{r["failed"]}: {r["why"]}'
+    else:
+        said = f'{(r["warm"] or [r["cold"]])[-1]:.4f} s, inertia {r["inertia"]:.6g}'
+    print(f'  {where}: {name}: {said}', flush=True)
+
+
+def hazards(threads, memory, limit=10):
+    "A record of what comes of every hazard for every way; several ways at a time, not timed"
+    there = [name for name, way in WAYS.items() if not absent(way)]
+    with crew(there, threads, memory) as (_, call):
+
+        def all_of(name):
+            return {h: outcome(call(name, limit, do='hazard', name=h), name, h) for h in HAZARDS}
+
+        with ThreadPoolExecutor(threads) as pool:
+            found = dict(zip(there, pool.map(all_of, there)))
+    out = {name: dict(absent=why) for name, way in WAYS.items() if (why := absent(way))}
+    return dict(workload='hazards', limit=limit, ways=found | out)
+
+
+def outcome(got, name, h):
+    "A hazard's outcome; that a worker had to be ended is one, too"
+    if 'failed' in got:
+        got = dict(outcome=got['failed'], what=got['why'])
+    print(f'  hazard {h!r}: {name}: {got["outcome"]} {got.get("what", "")}'.rstrip(), flush=True)
+    return got
+
+
+def run(quick, only=None, threads=None, limit=None):
+    "Yield a record for each workload and task, and one for the hazards"
+    threads = threads or len(os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else ())
+    threads = threads or os.cpu_count()
+    torch.set_num_threads(threads)
+    memory = round(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**31, 1)
+    plan = (SHORT if quick else LONG) | ({'limit': limit} if limit else {})
+    names = [only] if only in WORKLOADS else [] if only else QUICK if quick else FULL
+    # a full run hires new workers for each workload: none has memory left from the one before
+    for group in [names] if quick else [[name] for name in names]:
+        yield from timings(group, plan, threads, memory)
+    if only == 'hazards' or not (only or quick):
+        yield hazards(threads, memory)
