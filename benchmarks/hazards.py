@@ -1,8 +1,8 @@
 """Inputs on which k-means implementations fail, each as a function of a `fit`.
 
-    fit(x, k, init=None, seed=0, tol=0., max_iter=300) -> (centroids (k, d), labels (n,))
+    fit(x, k, init=None, seed=0, tol=None, max_iter=300) -> (centroids (k, d), labels (n,))
 
-takes and gives tensors. A hazard returns None if all is well, or a few words that say what is
+takes and gives tensors; `tol=None` means: until nothing changes. A hazard returns None if all is well, or a few words that say what is
 wrong; what `fit` raises it lets through. `Inapplicable` says that a way cannot be asked this."""
 
 import random
@@ -53,8 +53,11 @@ def lloyd(x, c, max_iter=300):
     return squares(x, c).amin(1).sum().item()
 
 
-def misfit(x, k, c, labels, rest=True, rtol=1e-4):
-    "What is wrong with a result; `rest`: do the centroids have to be the means, too?"
+def misfit(x, k, c, labels, rest=1e-6, rtol=1e-4):
+    """What is wrong with a result, if anything.
+
+    `rest` is how far centroids may be from the means of their points, squared and as a share of the
+    variance (None: anywhere), `rtol` how much farther than the nearest a point's centroid may be."""
     n, d = x.shape
     if tuple(c.shape) != (k, d):
         return f'centroids have shape {tuple(c.shape)}, not {(k, d)}'
@@ -74,11 +77,12 @@ def misfit(x, k, c, labels, rest=True, rtol=1e-4):
     wrong = int((taken > d2.amin(1) * (1 + rtol) + 1e-6 * spread).sum())
     if wrong:
         return f'{wrong} of {n} labels are not the nearest centroid'
-    if rest:
+    if rest is not None:
         for j in labels.unique():
             off = ((c[j] - x[labels == j].mean(0)) ** 2).sum()
-            if off > 1e-6 * spread + 1e-12:
-                return 'a centroid is not the mean of its points'
+            if off > rest * spread + 1e-12:
+                far = (off / spread).sqrt().item()
+                return f'a centroid is {far:.2g} standard deviations from the mean of its points'
 
 
 def start(x, k, seed=1):
@@ -146,14 +150,14 @@ def half(fit):
     assert ((x.double() ** 2).sum(1) > 65_504).all()
     c, labels = fit(x, 4)
     # half precision keeps 11 bits: centroids may be off by the rounding of such numbers
-    return misfit(x, 4, c.float(), labels, rest=False, rtol=0.05)
+    return misfit(x, 4, c.float(), labels, rest=None, rtol=0.05)
 
 
 @hazard('far from the origin (1e4)')
 def offset(fit):
     x = groups(2000, 8, 6, apart=3.0) + 1e4
     c, labels = fit(x, 6)
-    return misfit(x, 6, c, labels, rtol=1e-3)
+    return misfit(x, 6, c, labels, rest=1e-4, rtol=1e-3)
 
 
 @hazard('float64 keeps its digits')
@@ -200,7 +204,7 @@ def _refused(fit, value):
 def copies(fit):
     x = torch.cat([torch.full((1_000_000, 2), 3.0), torch.eye(2) * 9, torch.zeros(1, 2)])
     c, labels = fit(x, 4)
-    return misfit(x, 4, c, labels, rest=False)
+    return misfit(x, 4, c, labels, rest=None)
 
 
 @hazard('clusters that begin empty')
@@ -271,7 +275,7 @@ def together(fit):
     x = groups(3000, 2, 12, apart=1.0)
     init = None if 'init' in getattr(fit, 'cannot', ()) else start(x, 12)
     c, labels = fit(x, 12, init=init, max_iter=2)
-    return misfit(x, 12, c, labels, rest=False)
+    return misfit(x, 12, c, labels, rest=None)
 
 
 def _states():
@@ -307,7 +311,8 @@ def adapter(way, fit):
     def give(a):
         return a.detach().numpy() if way.takes == 'numpy' and a is not None else a
 
-    def f(x, k, init=None, seed=0, tol=0.0, max_iter=300):
+    def f(x, k, init=None, seed=0, tol=None, max_iter=300):
+        tol = way.rest if tol is None else tol
         c, labels, _ = fit(give(x), k, give(init), seed, tol, max_iter)
         return torch.as_tensor(c), torch.as_tensor(labels)
 

@@ -16,7 +16,7 @@ from benchmarks.peers import WAYS
 from benchmarks.workloads import FULL, QUICK, WORKLOADS, load
 
 packages = sorted({way.package for way in WAYS.values()} - {'clusterlearn', 'scikit-learn'})
-TASKS = {'same start': dict(tol=0.0, max_iter=300), 'default fit': {}}
+TASKS = 'same start', 'default fit'
 # A fit fails after `patience` times what the first way, scikit-learn, took (10 s at least, 3 s if
 # quick), and after `limit` seconds in any case.
 LONG = dict(limit=120, patience=2, least=10, repeats=4, spend=10, slow=20)
@@ -28,17 +28,19 @@ def key(record):
     return record['workload'], record.get('task')
 
 
-def absent(way, task=None):
+def absent(way, task='', d=None):
     "Why a way takes no part, if it does not"
     if way.gpu and not torch.cuda.is_available():
         return 'needs a GPU'
+    if d and d < way.least_d:
+        return f'needs {way.least_d} dimensions'
     if task == 'same start' and 'init' in way.cannot:
         return f'cannot be given a start: {way.cannot["init"]}'
 
 
 @contextlib.contextmanager
 def crew(names, threads, memory):
-    "A worker for each way; gives `load(x, init)` and `call(name, limit, **order)`"
+    "A worker for each way; gives `give(x, init)` and `call(who, limit, **order)`"
     with tempfile.TemporaryDirectory() as folder:
         files = {a: str(Path(folder, f'{a}.npy')) for a in ('x', 'init')}
         workers, useless = {}, {}
@@ -57,11 +59,11 @@ def crew(names, threads, memory):
             for name in workers.keys() - useless.keys():
                 ask(workers[name], 120, do='load', **files)
 
-        def call(name, limit, **order):
-            if workers[name].poll() is not None and name not in useless:
-                dismiss(workers[name])
-                begin(name)
-            return useless.get(name) or ask(workers[name], limit, **order)
+        def call(who, limit, **order):
+            if workers[who].poll() is not None and who not in useless:
+                dismiss(workers[who])
+                begin(who)
+            return useless.get(who) or ask(workers[who], limit, **order)
 
         try:
             with ThreadPoolExecutor(threads) as pool:  # importing takes seconds for each
@@ -82,19 +84,21 @@ def judged(got, w, path):
 
 def race(w, task, call, plan, tell):
     "Both times and results of all ways that take part in `task`"
-    options, base = TASKS[task], []
+    base, start = [], task == 'same start'
 
     def way(name, calls, first):
+        options = dict(tol=WAYS[name].rest, max_iter=300) if start else {}
         limit = min([plan['limit'], *(max(plan['least'], plan['patience'] * t) for t in base)])
         with tempfile.TemporaryDirectory() as folder:
             out = str(Path(folder, 'found.npz'))
-            order = dict(k=w.k, start=task == 'same start', options=options)
+            order = dict(k=w.k, start=start, options=options)
             got = call(name, limit, do='fit', calls=calls, measure=first, out=out, **order)
             if first and name == 'scikit-learn':
                 base.extend(got.get('seconds', []))
             return judged(got, w, out) if first else got
 
-    out = {name: why for name, x in WAYS.items() if (why := absent(x, task))}
+    d = w.x.shape[1]
+    out = {name: why for name, x in WAYS.items() if (why := absent(x, task, d))}
     ways = {name: functools.partial(way, name) for name in WAYS if name not in out}
     pace = {name: plan[name] for name in ('repeats', 'spend', 'slow')}
     return turns(ways, **pace, tell=tell) | {name: dict(absent=why) for name, why in out.items()}
@@ -123,9 +127,9 @@ def progress(where, name, r):
     print(f'  {where}: {name}: {said}', flush=True)
 
 
-def hazards(threads, memory, limit=10):
+def hazards(threads, memory, limit=20):
     "A record of what comes of every hazard for every way; several ways at a time, not timed"
-    there = [name for name, way in WAYS.items() if not absent(way)]
+    there = [name for name, way in WAYS.items() if not absent(way, d=1)]
     with crew(there, threads, memory) as (_, call):
 
         def all_of(name):
@@ -133,7 +137,7 @@ def hazards(threads, memory, limit=10):
 
         with ThreadPoolExecutor(threads) as pool:
             found = dict(zip(there, pool.map(all_of, there)))
-    out = {name: dict(absent=why) for name, way in WAYS.items() if (why := absent(way))}
+    out = {name: dict(absent=why) for name, way in WAYS.items() if (why := absent(way, d=1))}
     return dict(workload='hazards', limit=limit, ways=found | out)
 
 

@@ -15,17 +15,14 @@ class Way(NamedTuple):
     takes: str  # 'numpy' or 'torch': what `fit` is given
     cannot: dict = {}  # {'init' | 'seed' | 'max_iter': why it has none}
     note: str = ''  # In what it differs from the others
+    rest: float = 0.0  # The tol that means: until nothing changes
+    least_d: int = 1  # Dimensions it needs
     gpu: bool = False  # Does it need one?
 
 
 def given(**kwargs):
     "The arguments that are not None"
     return {name: value for name, value in kwargs.items() if value is not None}
-
-
-def below(tol):
-    "For those who stop only *below* tol: at 0 they never would"
-    return 1e-30 if tol == 0 else tol
 
 
 def clusterlearn():
@@ -146,7 +143,7 @@ def torch_kmeans():
     from torch_kmeans import KMeans
 
     def fit(x, k, init=None, seed=0, tol=None, max_iter=None):
-        options = given(tol=below(tol), max_iter=max_iter)
+        options = given(tol=tol, max_iter=max_iter)
         m = KMeans('k-means++', num_init=1, verbose=False, seed=seed, **options)
         m._assign, calls = counted(m._assign)
         r = m(x[None], k, None if init is None else init[None])
@@ -170,7 +167,7 @@ def flash_kmeans():
 
     def fit(x, k, init=None, seed=0, tol=None, max_iter=None):
         start = None if init is None else init[None]
-        options = given(tol=below(tol), max_iters=max_iter)
+        options = given(tol=tol, max_iters=max_iter)
         labels, c, n_iter = batch_kmeans_Euclid(x[None], k, init_centroids=start, **options)
         return c[0], labels[0], n_iter
 
@@ -181,13 +178,14 @@ def flashlib():
     from flashlib import flash_kmeans
 
     def fit(x, k, init=None, seed=0, tol=None, max_iter=None):
-        options = given(tol=below(tol), max_iters=max_iter, init_centroids=init)
+        options = given(tol=tol, max_iters=max_iter, init_centroids=init)
         labels, c, n_iter = flash_kmeans(x, k, **options)
         return c, labels, n_iter
 
     return fit
 
 
+only_below = 1e-30  # for those who stop when a shift is *below* tol: at 0 they never would
 random_start = 'its only start is random points'
 no_rule = 'has no tol; it stops when the inertia, in 32 bits, repeats itself'
 
@@ -204,7 +202,8 @@ WAYS = {
         'faiss-cpu',
         'numpy',
         cannot={'init': random_start},
-        note='25 iterations are its default; needs d >= 32',
+        note='25 iterations are its default',
+        least_d=32,
     ),
     'fastkmeans': Way(
         fastkmeans,
@@ -212,6 +211,7 @@ WAYS = {
         'numpy',
         cannot={'init': random_start},
         note='25 iterations are its default',
+        rest=only_below,
     ),
     'fast-pytorch-kmeans': Way(
         fast_pytorch_kmeans,
@@ -224,7 +224,8 @@ WAYS = {
         torch_kmeans,
         'torch-kmeans',
         'torch',
-        note='stops only below tol, so 1e-30 is given for 0; 100 iterations are its default',
+        note='100 iterations are its default',
+        rest=only_below,
     ),
     'kmeans-pytorch': Way(
         kmeans_pytorch,
@@ -235,6 +236,7 @@ WAYS = {
             'seed': "draws from numpy's global generator",
             'max_iter': 'has no limit',
         },
+        rest=only_below,
     ),
     'clusterlearn GPU': Way(clusterlearn, 'clusterlearn', 'torch', gpu=True),
     'flash-kmeans': Way(
@@ -243,6 +245,7 @@ WAYS = {
         'torch',
         cannot={'seed': 'draws from the global generator'},
         note='starts at random points; 100 iterations are its default',
+        rest=only_below,
         gpu=True,
     ),
     'flashlib': Way(
@@ -251,6 +254,7 @@ WAYS = {
         'torch',
         cannot={'seed': 'draws from the global generator'},
         note='starts at random points; 100 iterations are its default',
+        rest=only_below,
         gpu=True,
     ),
 }

@@ -214,10 +214,20 @@ def test_a_race_of_two_real_ways(monkeypatch):
     assert 0 < a['best'] <= a['cold'] and a['n_iter'] > 1 and len(b['warm']) >= 1
 
 
+def test_outcomes_of_hazards_come_from_workers(monkeypatch):
+    names = ('d = 3', 'NaN is refused', 'requires_grad')
+    monkeypatch.setattr(kmeans, 'WAYS', {'scikit-learn': kmeans.WAYS['scikit-learn']})
+    monkeypatch.setattr(kmeans, 'HAZARDS', {n: HAZARDS[n] for n in names})
+    record = kmeans.hazards(1, 4.0, limit=60)
+    got = [r['outcome'] for r in record['ways']['scikit-learn'].values()]
+    assert kmeans.key(record) == ('hazards', None) and got == ['ok', 'ok', 'does not apply']
+
+
 def test_who_takes_no_part_says_why():
     assert kmeans.absent(kmeans.WAYS['fastkmeans'], 'same start')
     assert kmeans.absent(kmeans.WAYS['fastkmeans'], 'default fit') is None
     assert kmeans.absent(kmeans.WAYS['scikit-learn'], 'same start') is None
+    assert kmeans.absent(kmeans.WAYS['faiss SuperKmeans'], 'default fit', d=3)
     if not torch.cuda.is_available():
         assert kmeans.absent(kmeans.WAYS['flashlib'], 'default fit') == 'needs a GPU'
 
@@ -285,7 +295,7 @@ def test_sizes_are_those_of_the_issue():
 #  Hazards: a plain k-means that passes them all, and one fault for each
 
 
-def plain(x, k, init=None, seed=0, tol=0.0, max_iter=300):
+def plain(x, k, init=None, seed=0, tol=None, max_iter=300):
     "Lloyd in float64; empty clusters go to the farthest points"
     if not torch.as_tensor(x).double().isfinite().all():
         raise ValueError('x has NaN or infinity')
@@ -316,7 +326,7 @@ def test_a_plain_k_means_passes_every_hazard():
 
 
 def spoiled(change, **fixed):
-    def f(x, k, init=None, seed=0, tol=0.0, max_iter=300):
+    def f(x, k, init=None, seed=0, tol=None, max_iter=300):
         return change(x, *plain(x, k, init=init, seed=seed, tol=tol, max_iter=max_iter))
 
     return f
