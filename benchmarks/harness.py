@@ -4,8 +4,8 @@ A *way* is a name and a function without arguments. Its first call is the cold t
 that follow are taken in turn, A B A B …, so that a machine that slows down slows all of them down.
 Compare ratios within one record."""
 
-import importlib.metadata as md, json, os, platform, selectors, signal, subprocess, sys
-import tempfile, time
+import importlib.metadata as md, json, os, platform, selectors, signal, statistics
+import subprocess, sys, tempfile, time
 from pathlib import Path
 import torch
 
@@ -167,7 +167,10 @@ def turns(
     pause=0.1,  # Between two ways, for threads that still spin
     tell=lambda name, r: None,  # Called after each turn of each way
 ):
-    "Call all `ways` in turn, A B C … A B C …; each one's cold time, warm times and first answer"
+    """Call all `ways` in turn, A B C … A B C …
+
+    Gives each one's cold time, warm times, their minimum and median, and what else it answered to
+    its first call. Lists that it answers later are appended."""
     res = {}
     for turn in range(repeats + 1):
         for name, f in ways.items():
@@ -177,16 +180,20 @@ def turns(
             calls = 1 if turn == 0 else max(1, min(10, int(burst / typical(r))))
             time.sleep(pause)
             got = f(calls, turn == 0)
+            seconds = got.pop('seconds', None)
             if 'failed' in got:
                 r.update(got)
             elif turn == 0:
-                r.update(cold=got.pop('seconds')[0], warm=[], **got)
+                r.update(cold=seconds[0], warm=[], **got)
             else:
-                r['warm'] += got['seconds']
+                r['warm'] += seconds
+                for key, values in got.items():
+                    r[key] += values
             tell(name, r)
     for r in res.values():
-        if 'cold' in r:
-            r['best'] = min(r['warm'] or [r['cold']])
+        if 'failed' not in r:
+            times = r['warm'] or [r['cold']]
+            r.update(best=min(times), median=statistics.median(times))
     return res
 
 
@@ -219,4 +226,4 @@ def clustering(x, centroids, labels, k):
         least, taken = (((part - c[j]) ** 2).sum(1) for j in (nearest, own))
         inertia += least.sum().item()
         wrong += int((taken > least * (1 + 1e-4) + 1e-6 * (part**2).sum(1)).sum())
-    return dict(inertia=inertia, mislabelled=wrong, clusters=len(labels.unique()))
+    return dict(inertia=inertia, mislabelled=wrong)

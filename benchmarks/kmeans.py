@@ -1,11 +1,12 @@
 """k-means against its peers: two tasks on eight workloads, and a list of hazards.
 
 *Same start*: first centroids are given, stop when no label changes, at most 300 iterations.
-*Default fit*: the library's own start and stopping rule, started once. Every way runs in a process
+*Default fit*: the library's own start and stopping rule, started once, with another seed in each
+call. Every way runs in a process
 of its own, one at a time, in turn; an inertia is computed here, in float64, from the centroids that
 a way returned. A record is kept for each workload and task, and one for all hazards."""
 
-import contextlib, functools, os, tempfile
+import contextlib, functools, itertools, os, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
@@ -74,30 +75,39 @@ def crew(names, threads, memory):
                 dismiss(w)
 
 
-def judged(got, w, path):
-    "What a worker answered, with what its file shows"
+def judged(got, w, path, first):
+    "What a worker answered, and what its file shows: inertias of all results, labels of the first"
     if 'failed' in got:
         return got
     with np.load(path) as found:
-        return got | clustering(w.x, found['centroids'], found['labels'], w.k)
+        all_centroids, labels = found['centroids'], found['labels']
+    seen = [clustering(w.x, c, labels, w.k) for c in all_centroids]
+    bad = [s for s in seen if 'failed' in s]
+    if bad:
+        return bad[0]
+    more = dict(mislabelled=seen[0]['mislabelled']) if first else {}
+    return got | dict(inertias=[s['inertia'] for s in seen]) | more
 
 
 def race(w, task, call, plan, tell):
     "Both times and results of all ways that take part in `task`"
-    base, start = [], task == 'same start'
+    base, start, d = [], task == 'same start', w.x.shape[1]
+    seeds = {name: itertools.count() for name in WAYS}
 
     def way(name, calls, first):
-        options = dict(tol=WAYS[name].rest, max_iter=300) if start else {}
         limit = min([plan['limit'], *(max(plan['least'], plan['patience'] * t) for t in base)])
+        options = dict(tol=WAYS[name].rest, max_iter=300) if start else {}
+        drawn = [next(seeds[name]) for _ in range(calls)]
         with tempfile.TemporaryDirectory() as folder:
             out = str(Path(folder, 'found.npz'))
-            order = dict(k=w.k, start=start, options=options)
-            got = call(name, limit, do='fit', calls=calls, measure=first, out=out, **order)
+            order = dict(k=w.k, start=start, options=options, seeds=drawn, measure=first, out=out)
+            got = call(name, limit, do='fit', **order)
             if first and name == 'scikit-learn':
                 base.extend(got.get('seconds', []))
-            return judged(got, w, out) if first else got
+            if start and not first:  # the same again: it need not be judged twice
+                return {n: v for n, v in got.items() if n != 'iterations'}
+            return judged(got, w, out, first)
 
-    d = w.x.shape[1]
     out = {name: why for name, x in WAYS.items() if (why := absent(x, task, d))}
     ways = {name: functools.partial(way, name) for name in WAYS if name not in out}
     pace = {name: plan[name] for name in ('repeats', 'spend', 'slow')}
@@ -123,7 +133,7 @@ def progress(where, name, r):
     if 'failed' in r:
         said = f'{r["failed"]}: {r["why"]}'
     else:
-        said = f'{(r["warm"] or [r["cold"]])[-1]:.4f} s, inertia {r["inertia"]:.6g}'
+        said = f'{(r["warm"] or [r["cold"]])[-1]:.4f} s, inertia {r["inertias"][-1]:.6g}'
     print(f'  {where}: {name}: {said}', flush=True)
 
 

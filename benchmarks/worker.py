@@ -95,19 +95,23 @@ def wait():
         torch.cuda.synchronize()
 
 
-def fit(k, start, options, calls, measure, out):
-    "Fit `calls` times; times of all, the last result in the file `out`"
-    before, seconds = settle() if measure else None, []
-    for _ in range(calls):
+def fit(k, start, options, seeds, measure, out):
+    "Fit once for each seed; times and iterations of all, results in the file `out`"
+    before, seconds, found = settle() if measure else None, [], []
+    for seed in seeds:
         wait()
         begin = time.perf_counter()
-        c, labels, n_iter = held['fit'](held['x'], k, held['init'] if start else None, **options)
+        r = held['fit'](held['x'], k, held['init'] if start else None, seed, **options)
         wait()
         seconds.append(time.perf_counter() - begin)
-    answer = dict(seconds=seconds, n_iter=None if n_iter is None else int(n_iter))
+        found.append((to_numpy(r[0]), r[2]))
+        if len(found) == 1:
+            labels = to_numpy(r[1])
+        del r
+    answer = dict(seconds=seconds, iterations=[None if i is None else int(i) for _, i in found])
     if before is not None:
         answer['extra_mb'] = round(high_water() - before, 1)
-    np.savez(out, centroids=to_numpy(c), labels=to_numpy(labels))
+    np.savez(out, centroids=np.stack([c for c, _ in found]), labels=labels)
     return answer
 
 

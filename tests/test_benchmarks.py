@@ -18,7 +18,7 @@ from benchmarks.hazards import HAZARDS, outcome
 def called(log, name, seconds=1.0):
     def f(calls, first):
         log.append((name, calls, first))
-        return dict(seconds=[seconds] * calls, inertia=5.0)
+        return dict(seconds=[seconds] * calls, inertias=[len(log)]) | (dict(n=5) if first else {})
 
     return f
 
@@ -28,7 +28,8 @@ def test_turns_interleave_and_keep_cold_and_warm_apart():
     res = turns({n: called(log, n) for n in 'ABC'}, repeats=2, pause=0)
     assert ''.join(name for name, _, _ in log) == 'ABCABCABC'
     assert [first for _, _, first in log] == [True] * 3 + [False] * 6
-    assert res['B'] == dict(cold=1.0, warm=[1.0, 1.0], best=1.0, inertia=5.0)
+    times = dict(cold=1.0, warm=[1.0, 1.0], best=1.0, median=1.0)
+    assert res['B'] == times | dict(inertias=[2, 5, 8], n=5)
 
 
 def test_turns_record_a_failure_and_go_on():
@@ -69,7 +70,7 @@ def test_inertia_is_computed_anew():
     x, c, labels, inertia = solved()
     got = clustering(x, c, labels, 5)
     assert got['inertia'] == pytest.approx(inertia, rel=1e-5)
-    assert got['mislabelled'] == 0 and got['clusters'] == 5
+    assert got['mislabelled'] == 0
     assert clustering(x, c + 1, labels, 5)['inertia'] > 1.5 * inertia
 
 
@@ -153,15 +154,15 @@ def odd(tmp_path, monkeypatch):
 
 def fit(worker, tmp_path, limit=30, calls=2):
     out = str(tmp_path / 'out.npz')
-    order = dict(k=3, start=True, options={}, calls=calls, measure=True, out=out)
+    order = dict(k=3, start=True, options={}, seeds=[0] * calls, measure=True, out=out)
     return ask(worker, limit, do='fit', **order)
 
 
 def test_a_worker_fits_whatever_the_library_prints(odd, tmp_path):
     got = fit(odd('loud')[0], tmp_path)
-    assert len(got['seconds']) == 2 and got['n_iter'] == 7
+    assert len(got['seconds']) == 2 and got['iterations'] == [7, 7]
     found = np.load(tmp_path / 'out.npz')
-    assert found['centroids'].shape == (3, 2) and found['labels'].shape == (50,)
+    assert found['centroids'].shape == (2, 3, 2) and found['labels'].shape == (50,)
 
 
 def test_a_worker_that_hangs_is_ended(odd, tmp_path):
@@ -210,8 +211,11 @@ def test_a_race_of_two_real_ways(monkeypatch):
     records = list(kmeans.timings(['W6'], plan, 1, 4.0))
     assert [r['task'] for r in records] == ['same start', 'default fit']
     a, b = (records[0]['ways'][n] for n in names)
-    assert a['inertia'] == pytest.approx(b['inertia'], rel=1e-6) and a['mislabelled'] == 0
-    assert 0 < a['best'] <= a['cold'] and a['n_iter'] > 1 and len(b['warm']) >= 1
+    assert a['inertias'] == pytest.approx(b['inertias'], rel=1e-6) and len(a['inertias']) == 1
+    assert 0 < a['best'] <= a['cold'] and a['iterations'][0] > 1 and len(b['warm']) >= 1
+    assert a['mislabelled'] == 0
+    fits = records[1]['ways']['scikit-learn']  # every call has a seed of its own
+    assert len(fits['inertias']) == len(fits['warm']) + 1 and len(set(fits['inertias'])) > 1
 
 
 def test_outcomes_of_hazards_come_from_workers(monkeypatch):
