@@ -18,10 +18,10 @@ from benchmarks.workloads import FULL, QUICK, WORKLOADS, load
 
 packages = sorted({way.package for way in WAYS.values()} - {'clusterlearn', 'scikit-learn'})
 TASKS = 'same start', 'default fit'
-# A fit fails after `patience` times what the first way, scikit-learn, took (10 s at least, 3 s if
-# quick), and after `limit` seconds in any case.
-LONG = dict(limit=120, patience=2, least=10, repeats=4, spend=10, slow=20)
-SHORT = dict(limit=20, patience=2, least=3, repeats=1, spend=1, slow=1)
+# A fit has failed after `patience` times what the first way, scikit-learn, took, but not before
+# `least` seconds, and after `limit` seconds in any case.
+LONG = dict(limit=90, patience=1.5, least=5, repeats=4, spend=5, slow=12)
+SHORT = dict(limit=20, patience=1.5, least=2, repeats=1, spend=1, slow=1)
 
 
 def key(record):
@@ -89,8 +89,8 @@ def judged(got, w, path, first):
     return got | dict(inertias=[s['inertia'] for s in seen]) | more
 
 
-def race(w, task, call, plan, tell):
-    "Both times and results of all ways that take part in `task`"
+def race(w, task, call, plan, tell, tired=()):
+    "Times and results of all ways that take part in `task`; those of `tired` are not asked"
     base, start, d = [], task == 'same start', w.x.shape[1]
     seeds = {name: itertools.count() for name in WAYS}
 
@@ -108,10 +108,12 @@ def race(w, task, call, plan, tell):
                 return {n: v for n, v in got.items() if n != 'iterations'}
             return judged(got, w, out, first)
 
-    out = {name: why for name, x in WAYS.items() if (why := absent(x, task, d))}
+    why = 'not tried: it took too long from the same start'
+    out = {name: dict(failed='time', why=why) for name in tired}
+    out |= {name: dict(absent=why) for name, x in WAYS.items() if (why := absent(x, task, d))}
     ways = {name: functools.partial(way, name) for name in WAYS if name not in out}
     pace = {name: plan[name] for name in ('repeats', 'spend', 'slow')}
-    return turns(ways, **pace, tell=tell) | {name: dict(absent=why) for name, why in out.items()}
+    return turns(ways, **pace, tell=tell) | out
 
 
 def timings(names, plan, threads, memory):
@@ -119,11 +121,12 @@ def timings(names, plan, threads, memory):
     there = [name for name, way in WAYS.items() if not absent(way)]
     with crew(there, threads, memory) as (give, call):
         for name in names:
-            w = load(name)
+            w, ways = load(name), {}
             give(w.x, w.init)
             for task in TASKS:
                 tell = functools.partial(progress, f'{name}, {task}')
-                ways = race(w, task, call, plan, tell)
+                tired = [who for who, r in ways.items() if r.get('failed') == 'time']
+                ways = race(w, task, call, plan, tell, tired)
                 n, d = w.x.shape
                 facts = dict(workload=name, task=task, data=WORKLOADS[name][0], n=n, d=d, k=w.k)
                 yield facts | dict(plan=plan, threads=threads, memory_gb=memory, ways=ways)
@@ -137,7 +140,7 @@ def progress(where, name, r):
     print(f'  {where}: {name}: {said}', flush=True)
 
 
-def hazards(threads, memory, limit=20):
+def hazards(threads, memory, limit=10):
     "A record of what comes of every hazard for every way; several ways at a time, not timed"
     there = [name for name, way in WAYS.items() if not absent(way, d=1)]
     with crew(there, threads, memory) as (_, call):

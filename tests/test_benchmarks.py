@@ -218,6 +218,34 @@ def test_a_race_of_two_real_ways(monkeypatch):
     assert len(fits['inertias']) == len(fits['warm']) + 1 and len(set(fits['inertias'])) > 1
 
 
+def test_who_took_too_long_is_not_asked_again(monkeypatch):
+    names = ('scikit-learn', 'scikit-learn elkan')
+    monkeypatch.setattr(kmeans, 'WAYS', {n: kmeans.WAYS[n] for n in names})
+    asked = []
+
+    def call(name, limit, **order):
+        asked.append(name)
+        return dict(failed='time', why='no result')
+
+    w = workloads.load('W6')
+    got = kmeans.race(w, 'default fit', call, kmeans.SHORT, lambda *_: None, [names[1]])
+    assert asked == [names[0]] and 'not tried' in got[names[1]]['why']
+
+
+def test_limits_follow_scikit_learn(monkeypatch):
+    names = ('scikit-learn', 'scikit-learn elkan')
+    monkeypatch.setattr(kmeans, 'WAYS', {n: kmeans.WAYS[n] for n in names})
+    limits = []
+
+    def call(name, limit, **order):
+        limits.append(limit)
+        return dict(seconds=[10.0], iterations=[3]) | dict(failed='error', why='no file')
+
+    plan = dict(limit=90, patience=1.5, least=5, repeats=0, spend=1, slow=1)
+    kmeans.race(workloads.load('W6'), 'same start', call, plan, lambda *_: None)
+    assert limits == [90, 15]
+
+
 def test_outcomes_of_hazards_come_from_workers(monkeypatch):
     names = ('d = 3', 'NaN is refused', 'requires_grad')
     monkeypatch.setattr(kmeans, 'WAYS', {'scikit-learn': kmeans.WAYS['scikit-learn']})
@@ -264,6 +292,7 @@ def test_every_benchmark_is_there_and_unknown_options_are_refused():
     class Args:
         name, only, threads, limit = 'seeding', 'W3', None, None
 
+    assert {'kmeans', 'meanshift', 'seeding'} <= set(command.names)
     for name in command.names:
         assert callable(importlib.import_module(f'benchmarks.{name}').run)
     with pytest.raises(SystemExit, match='seeding has no --only'):
