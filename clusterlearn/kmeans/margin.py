@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['lloyd_plain', 'Iteration', 'KMeansResult', 'nearest_two', 'keep_empty', 'lloyd_margin']
 
-# %% ../../nbs/25_kmeans_margin.ipynb #14ca1a32
+# %% ../../nbs/25_kmeans_margin.ipynb #56e8badc
 import math
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import as_points
+from ..data import as_points, _as_float
 from .batch import _direct
 from .seeding import as_weights
 
@@ -141,14 +141,15 @@ def nearest_two(
 def _unit(): # The rounding of a factor, by the user's choice of precision
     return {"highest": 2**-24, "high": 2**-11, "medium": 2**-8}[torch.get_float32_matmul_precision()]
 
-# %% ../../nbs/25_kmeans_margin.ipynb #302c437f
+# %% ../../nbs/25_kmeans_margin.ipynb #8a9c801b
 def _pieces(x, rows=None): # Slices of the rows, and their points in float64
     step = max(64, 2**17 // x.shape[1])
     for i in range(0, len(x) if rows is None else len(rows), step):
         p = x[i:i + step] if rows is None else x.index_select(0, rows[i:i + step])
         yield slice(i, i + step), p.double()
 
-def _add_rows(sums, labels, p): sums.index_add_(0, labels, p)
+def _add_rows(sums, labels, p): # p (m, d) to the sums (k, d) of their clusters
+    sums.index_add_(0, labels, p)
 
 def _state(x, w, c, times=None, search=None, add=_add_rows):
     n, k = len(x), len(c)
@@ -159,7 +160,7 @@ def _state(x, w, c, times=None, search=None, add=_add_rows):
         q = (p - s.mean).square_().sum(1)
         s.q[part] = q
         s.total += (q if w is None else q * w[part]).sum()
-    s.sums, s.counts, s.path, s.used = torch.zeros_like(c), *c.new_zeros(3, k)
+    s.sums, s.path, s.used = c.new_zeros(k, x.shape[1] + 1), *c.new_zeros(2, k)     # counts beside the sums
     s.p, s.shift = x, s.mean
     if s.mean.square().sum() > 16 * s.q.mean():
         s.p, s.shift = torch.empty_like(x, dtype=torch.float32), torch.zeros_like(s.mean)
@@ -223,11 +224,11 @@ def _active(s, rows=None): # Those of the rows whose margin may be used up, None
     at = over.nonzero()[:, 0]
     return at if rows is None else rows.index_select(0, at), m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #77240eb5
+# %% ../../nbs/25_kmeans_margin.ipynb #86deb11d
 def _fill_sums(s, labels): # From nothing; how many labels
     for part, p in _pieces(s.x):
-        s.add(s.sums, labels[part], p if s.w is None else p * s.w[part, None])
-    s.counts += torch.bincount(labels, s.w, minlength=s.k)
+        s.add(s.sums[:, :-1], labels[part], p if s.w is None else p * s.w[part, None])
+    s.sums[:, -1] += torch.bincount(labels, s.w, minlength=s.k)
     s.labels = labels.clone()
     return len(labels) if s.times is None else int(s.times.sum())
 
@@ -235,13 +236,13 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
     at = (old != new).nonzero()[:, 0]
     if not len(at): return 0
     rows = at if rows is None else rows.index_select(0, at)
-    old, new = old.index_select(0, at), new.index_select(0, at)
+    old, new, s.sums = old.index_select(0, at), new.index_select(0, at), s.sums.clone()
     for part, p in _pieces(s.x, rows):
         if s.w is not None: p = p * s.w.index_select(0, rows[part])[:, None]
-        s.add(s.sums, new[part], p)
-        s.add(s.sums, old[part], -p)
+        s.add(s.sums[:, :-1], new[part], p)
+        s.add(s.sums[:, :-1], old[part], -p)
     w = None if s.w is None else s.w.index_select(0, rows)
-    s.counts += torch.bincount(new, w, minlength=s.k) - torch.bincount(old, w, minlength=s.k)
+    s.sums[:, -1] += torch.bincount(new, w, minlength=s.k) - torch.bincount(old, w, minlength=s.k)
     s.labels.scatter_(0, rows, new)
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
@@ -297,10 +298,10 @@ def _tiers(s, c, bias, rows, m): # 32, 64, … fast ones, where a sample says th
         fast *= 2
     return rows, m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #e95d66b5
+# %% ../../nbs/25_kmeans_margin.ipynb #0a634518
 def _twins(s, bias): # Centroids that equal an earlier one never win; which ones have such a twin
     s.twin = None
-    if s.labels is not None and s.counts.all(): return bias
+    if s.labels is not None and s.sums[:, -1].all(): return bias
     _, group, times = torch.unique(s.c, dim=0, return_inverse=True, return_counts=True)
     if len(times) == s.k: return bias
     index = torch.arange(s.k, device=bias.device)
@@ -322,41 +323,56 @@ def _assign(s): # How many labels changed, how many points were looked at
     hint = _of(s.labels, rows)
     return _correct(s, rows, hint, _measure(s, rows, *_look(s, c, bias, rows, hint))), looked
 
-# %% ../../nbs/25_kmeans_margin.ipynb #b2652a0a
+# %% ../../nbs/25_kmeans_margin.ipynb #e6d01328
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
+
+def _with_ones(z, dtype): # A column of ones beside z, shape (n, d + 1)
+    out = z.new_ones(len(z), z.shape[1] + 1, dtype=dtype)
+    out[:, :-1] = z
+    return out
+
+def _reach(s, c): # Twice the error of a score, at most
+    size = max(s.size.item(), (c - s.mean).square().sum(1).amax().item())
+    s.size, s.err = size, size * (8 * _unit() + (s.d + 4) * 2**-22)
 
 def _small_state(x, w, c):
     s = SimpleNamespace(x=x.double(), c=c, labels=None, n=len(x), d=x.shape[1])
     s.mean = s.x.mean(0)
-    z, ones = s.x - s.mean, s.x.new_ones(s.n, 1)
-    s.p, s.rows = torch.cat([z, ones], 1).float(), torch.cat([s.x, ones], 1)        # (n, d + 1)
+    z = s.x - s.mean
+    s.p, s.rows = _with_ones(z, torch.float32), _with_ones(s.x, torch.float64)
+    q = z.square_() @ z.new_ones(s.d)                            # one product, cheaper than a sum
+    s.total, s.size = q.sum() if w is None else q @ w, q.amax()
     if w is not None: s.rows *= w[:, None]
-    q = z.square_().sum(1)
-    s.total = q.sum() if w is None else q @ w
-    s.size, s.unit = q.max(), (8 * _unit() + (s.d + 3) * 2**-21)
-    s.all_sums = z.new_zeros(len(c), s.d + 1)
-    s.sums, s.counts = s.all_sums[:, :-1], s.all_sums[:, -1]
     s.at, s.never = torch.arange(s.n, device=x.device), s.p.new_full((s.n,), -math.inf)
+    _reach(s, c)
     return s
 
-def _small_scores(s): # Scores (k, n), and twice their largest error
+def _small_scores(s): # Shape (k, n)
     z = s.c - s.mean
-    half = (z * z).sum(1).mul_(-.5)
-    c = torch.cat([z, half[:, None]], 1).float()
-    err = torch.maximum(s.size, half.amin() * -2) * s.unit
-    if _linear and s.d >= 8 and c.device.type == "cpu": return _linear(c, s.p, None, "none", [], ""), err
-    return c @ s.p.T, err
+    half = (z * z).sum(1, keepdim=True).mul_(-.5)
+    c = torch.cat([z, half], 1).float()
+    if _linear and s.d >= 8 and c.device.type == "cpu": return _linear(c, s.p, None, "none", [], "")
+    return c @ s.p.T
+
+def _small_sums(s, old, new, changed): # Sums and counts (k, d + 1): anew, or corrected
+    if old is None or 4 * changed > s.n or s.rows.numel() < 2**14:
+        return s.rows.new_zeros(len(s.c), s.d + 1).index_add_(0, new, s.rows)
+    at = (old != new).nonzero()[:, 0]
+    rows, old, new = (v.index_select(0, at) for v in (s.rows, old, new))
+    return s.sums.clone().index_add_(0, new, rows).index_add_(0, old, rows, alpha=-1)
 
 def _small_assign(s):
-    scores, err = _small_scores(s)
+    scores = _small_scores(s)
     lead, new = scores.max(0)
     scores.view(-1).scatter_(0, torch.add(s.at, new, alpha=s.n), s.never)
-    s.lead = lead.sub_(scores.amax(0)).sub_(err)
-    doubt = (~(s.lead > 0)).nonzero()[:, 0]
-    if len(doubt): new[doubt] = torch.cdist(s.x.index_select(0, doubt), s.c, **_direct).argmin(1)
+    lead.sub_(scores.amax(0))
+    s.lead = lead.amin().item()
+    if not s.lead > s.err:
+        doubt = (~(lead > s.err)).nonzero()[:, 0]
+        new[doubt] = torch.cdist(s.x.index_select(0, doubt), s.c, **_direct).argmin(1)
     old, s.labels = s.labels, new
-    changed = s.n if old is None else int((old != new).count_nonzero())
-    if changed: s.all_sums.zero_().index_add_(0, new, s.rows)
+    changed = s.n if old is None else (old != new).count_nonzero().item()
+    if changed: s.sums = _small_sums(s, old, new, changed)
     return changed, s.n
 
 def _small_move(s, c): s.c = c
@@ -379,37 +395,40 @@ def _distinct(x): # Different rows, which one each row is, how many there are of
     which = torch.empty_like(order).scatter_(0, order, fresh.cumsum(0) - 1)
     return x[order[fresh]], which, torch.bincount(which)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #4fe71e54
-def _history(s, kept): # Iterations from centroids, sums, counts, the next centroids, and two numbers
-    c, sums, counts, new = (torch.stack(v) for v in list(zip(*kept))[:4])
-    z = c - s.mean
-    inner = (z * (sums - counts[..., None] * s.mean)).sum((1, 2))
-    inertia = s.total - 2 * inner + (counts * z.square().sum(2)).sum(1)
-    values = inertia.clamp_(min=0), (new - c).square().sum((1, 2)), (counts == 0).sum(1)
+# %% ../../nbs/25_kmeans_margin.ipynb #0a15d47c
+def _value(s, c, sums): # Inertia of centroids (…, k, d) with sums and counts (…, k, d + 1)
+    z, counts = c - s.mean, sums[..., -1:]
+    inner = z * (sums[..., :-1] - counts * s.mean)
+    return s.total + (counts * z.square_() - 2 * inner).sum((-2, -1)).clamp_(min=-s.total)
+
+def _history(s, kept): # From centroids, sums, the next centroids, and two numbers for each iteration
+    c, sums, new = (torch.stack(v) for v in list(zip(*kept))[:3])
+    values = _value(s, c, sums), (new - c).square_().sum((1, 2)), (sums[..., -1] == 0).sum(1)
     inertia, shift, empty = (v.tolist() for v in values)
-    return [Iteration(*v[:2], *v[2], v[3]) for v in zip(inertia, shift, [t[4:] for t in kept], empty)]
+    return [Iteration(a, b, *t[3:], e) for a, b, t, e in zip(inertia, shift, kept, empty)]
 
 def _run(s, assign, move, means, max_iter, tol, callback): # History, and whether it converged
-    history, kept = [], []
-    while len(history) + len(kept) < max_iter:
+    history, kept, n = [], [], 0
+    for n in range(max_iter):
         changed, looked = assign(s)
-        fixed = not changed and bool(history or kept)
+        fixed = n > 0 and not changed
         new = s.c if fixed else means(s)
-        kept.append((s.c, s.sums.clone(), s.counts.clone(), new, changed, looked))
+        kept.append((s.c, s.sums, new, changed, looked))
         if callback is not None or tol > 0 or len(kept) * new.numel() > 2**16:
             history, kept = history + _history(s, kept), []
-        if fixed: return history + (_history(s, kept) if kept else []), True
+        if fixed: break
         move(s, new)
         if callback is not None and callback(history[-1], new, s.labels): break
-        if tol > 0 and history[-1].shift <= tol: return history, True
-    return history + (_history(s, kept) if kept else []), False
+        fixed = tol > 0 and history[-1].shift <= tol
+        if fixed: break
+    return history + (_history(s, kept) if kept else []), fixed
 
 # %% ../../nbs/25_kmeans_margin.ipynb #17616173
 def keep_empty(x, weights, labels, centroids, sums, counts):
     "The means, shape (k, d); an empty cluster keeps its centroid."
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #7587337e
+# %% ../../nbs/25_kmeans_margin.ipynb #65ec0f04
 def _engine(x, w, c, refill, callback, search, add): # State, functions, and which row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
@@ -418,26 +437,24 @@ def _engine(x, w, c, refill, callback, search, add): # State, functions, and whi
         s, assign, move = _small_state(p, weight, c), _small_assign, _small_move
     else: s, assign, move = _state(p, weight, c, times, search, add), _assign, _move
     def means(s):
-        if s.counts.amin() > 0: return s.sums / s.counts[:, None]
-        return refill(x, w, s.labels[which], s.c, s.sums.clone(), s.counts.clone())
+        sums, counts = s.sums[:, :-1], s.sums[:, -1:]
+        if counts.amin().item() > 0: return sums / counts
+        return refill(x, w, s.labels[which], s.c, sums.clone(), counts[:, 0].clone())
     notify = callback and (lambda i, c, labels: callback(i, c, labels[which]))
     return s, assign, move, means, notify, which
 
 def _safe(s, out, converged): # Whether rounding the centroids can change no label, by a bound
     if not converged or not hasattr(s, "lead"): return False
-    moved = 4 * s.size.sqrt() * (out - s.c).norm(dim=1).amax()
-    return bool(s.lead.amin() > moved)
+    moved = (out - s.c).abs().amax().item() * math.sqrt(out.shape[1])
+    return s.lead > s.err + 4 * moved * math.sqrt(s.size)
 
 def _inertia(s, x, w, labels): # From the sums; by differences if hardly anything is left
-    z = s.c - s.mean
-    inner = (z * (s.sums - s.counts[:, None] * s.mean)).sum()
-    value = (s.total - 2 * inner + (s.counts * z.square().sum(1)).sum()).item()
+    value = _value(s, s.c, s.sums).item()
     if value > 1e-6 * s.total: return value
-    parts = ((p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x))
-    parts = torch.cat(list(parts))
+    parts = torch.cat([(p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x)])
     return (parts.sum() if w is None else parts @ w).item()
 
-# %% ../../nbs/25_kmeans_margin.ipynb #0a588933
+# %% ../../nbs/25_kmeans_margin.ipynb #f9b7200c
 def _scale(x): # A power of two that brings the points near one; 1 if they are fine
     low, high = (v.double().item() for v in x.aminmax())
     size = max(high, -low)
@@ -447,7 +464,7 @@ def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
     s, assign, move, means, notify, which = _engine(x, w, c, refill, callback, search, add)
     history, converged = _run(s, assign, move, means, max_iter, tol, notify)
     out = s.c.to(x.dtype)
-    if _safe(s, out.double(), converged): s.c = out.double()
+    if _safe(s, out.double(), converged and not history[-1].n_changed): s.c = out.double()
     else:
         move(s, out.double())
         assign(s)
@@ -461,7 +478,7 @@ def _lloyd_scaled(f, x, c, w, max_iter, tol, refill, callback, search, add):
     return r._replace(centroids=(r.centroids.double() / f).to(x.dtype), inertia=r.inertia / f**2,
                       history=[back(i) for i in r.history])
 
-# %% ../../nbs/25_kmeans_margin.ipynb #b6a93977
+# %% ../../nbs/25_kmeans_margin.ipynb #1d0a172c
 def lloyd_margin(
     x, # Points, shape (n, d), any float dtype, any device
     centroids, # Where to start, shape (k, d)
@@ -476,7 +493,7 @@ def lloyd_margin(
     "Lloyd's iteration that looks again only where a margin is used up; errors are `ValueError`."
     x = as_points(x)
     c, w = as_points(centroids, "centroids").to(x.device, torch.float64), sample_weight
-    if as_weights(w, x) is not None: w = torch.as_tensor(w).to(c)
+    if as_weights(w, x) is not None: w = _as_float(w, "sample_weight").to(c)
     if c.shape[1] != x.shape[1]:
         raise ValueError(f"centroids have {c.shape[1]} columns, the points have {x.shape[1]}")
     if max_iter < 1: raise ValueError(f"max_iter={max_iter}: at least 1 is needed")
