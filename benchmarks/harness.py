@@ -170,19 +170,20 @@ def turns(
     """Call all `ways` in turn, A B C … A B C …
 
     Gives each one's cold time, warm times, their minimum and median, and what else it answered to
-    its first call. Lists that it answers later are appended."""
+    its first call. Lists that it answers later are appended; if a later call fails, `ended` says why
+    there are no more."""
     res = {}
     for turn in range(repeats + 1):
         for name, f in ways.items():
             r = res.setdefault(name, {})
-            if 'failed' in r or turn and not another(r, spend, slow):
+            if 'failed' in r or 'ended' in r or turn and not another(r, spend, slow):
                 continue
             calls = 1 if turn == 0 else max(1, min(10, int(burst / typical(r))))
             time.sleep(pause)
             got = f(calls, turn == 0)
             seconds = got.pop('seconds', None)
             if 'failed' in got:
-                r.update(got)
+                r.update(got if turn == 0 else dict(ended=got['why']))
             elif turn == 0:
                 r.update(cold=seconds[0], warm=[], **got)
             else:

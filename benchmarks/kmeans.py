@@ -75,7 +75,7 @@ def crew(names, threads, memory):
                 dismiss(w)
 
 
-def judged(got, w, path, first):
+def judged(got, w, path, first, cap):
     "What a worker answered, and what its file shows: inertias of all results, labels of the first"
     if 'failed' in got:
         return got
@@ -85,7 +85,7 @@ def judged(got, w, path, first):
     bad = [s for s in seen if 'failed' in s]
     if bad:
         return bad[0]
-    more = dict(mislabelled=seen[0]['mislabelled']) if first else {}
+    more = dict(mislabelled=seen[0]['mislabelled'], cap=cap) if first else {}
     return got | dict(inertias=[s['inertia'] for s in seen]) | more
 
 
@@ -95,18 +95,18 @@ def race(w, task, call, plan, tell, tired=()):
     seeds = {name: itertools.count() for name in WAYS}
 
     def way(name, calls, first):
-        limit = min([plan['limit'], *(max(plan['least'], plan['patience'] * t) for t in base)])
+        limits = [max(plan['least'], plan['patience'] * t) for t in base if first]
         options = dict(tol=WAYS[name].rest, max_iter=300) if start else {}
         drawn = [next(seeds[name]) for _ in range(calls)]
         with tempfile.TemporaryDirectory() as folder:
             out = str(Path(folder, 'found.npz'))
             order = dict(k=w.k, start=start, options=options, seeds=drawn, measure=first, out=out)
-            got = call(name, limit, do='fit', **order)
+            got = call(name, min([plan['limit'], *limits]), do='fit', **order)
             if first and name == 'scikit-learn':
                 base.extend(got.get('seconds', []))
             if start and not first:  # the same again: it need not be judged twice
                 return {n: v for n, v in got.items() if n != 'iterations'}
-            return judged(got, w, out, first)
+            return judged(got, w, out, first, 300 if start else WAYS[name].cap)
 
     why = 'not tried: it took too long from the same start'
     out = {name: dict(failed='time', why=why) for name in tired}

@@ -17,6 +17,7 @@ class Way(NamedTuple):
     note: str = ''  # In what it differs from the others
     rest: float = 0.0  # The tol that means: until nothing changes
     least_d: int = 1  # Dimensions it needs
+    cap: int | None = 300  # Iterations after which it stops if it is told nothing
     gpu: bool = False  # Does it need one?
 
 
@@ -26,15 +27,7 @@ def given(**kwargs):
 
 
 def clusterlearn():
-    try:
-        from clusterlearn import k_means
-    except ImportError:  # stand-in until it is there
-        from clusterlearn.kmeans.margin import lloyd_margin
-        from clusterlearn.kmeans.seeding import initial_centroids
-
-        def k_means(x, k, n_init, random_state, init='k-means++', tol=1e-4, max_iter=300):
-            c = initial_centroids(x, k, init, random_state=random_state)
-            return lloyd_margin(x, c, tol=tol * x.var(0).mean().item(), max_iter=max_iter)
+    from clusterlearn import k_means
 
     def fit(x, k, init=None, seed=0, tol=None, max_iter=None):
         options = given(init=init, tol=tol, max_iter=max_iter)
@@ -186,15 +179,13 @@ WAYS = {
     'clusterlearn': Way(clusterlearn, 'clusterlearn', 'torch'),
     'scikit-learn elkan': Way(sklearn_elkan, 'scikit-learn', 'numpy'),
     'scikit-learn-intelex': Way(sklearn_intelex, 'scikit-learn-intelex', 'numpy'),
-    'faiss': Way(
-        faiss_kmeans, 'faiss-cpu', 'numpy', note=f'{no_rule}; 25 iterations are its default'
-    ),
+    'faiss': Way(faiss_kmeans, 'faiss-cpu', 'numpy', note=no_rule, cap=25),
     'faiss SuperKmeans': Way(
         faiss_super,
         'faiss-cpu',
         'numpy',
         cannot={'init': random_start},
-        note='25 iterations are its default',
+        cap=25,
         least_d=32,
     ),
     'fastkmeans': Way(
@@ -202,7 +193,7 @@ WAYS = {
         'fastkmeans',
         'numpy',
         cannot={'init': random_start},
-        note='25 iterations are its default',
+        cap=25,
         rest=only_below,
     ),
     'fast-pytorch-kmeans': Way(
@@ -210,13 +201,13 @@ WAYS = {
         'fast-pytorch-kmeans',
         'torch',
         cannot={'seed': 'draws from the global generator'},
-        note='100 iterations are its default',
+        cap=100,
     ),
     'torch-kmeans': Way(
         torch_kmeans,
         'torch-kmeans',
         'torch',
-        note='100 iterations are its default',
+        cap=100,
         rest=only_below,
     ),
     'kmeans-pytorch': Way(
@@ -228,6 +219,7 @@ WAYS = {
             'seed': "draws from numpy's global generator",
             'max_iter': 'has no limit',
         },
+        cap=None,
         rest=only_below,
     ),
     'clusterlearn GPU': Way(clusterlearn, 'clusterlearn', 'torch', gpu=True),
@@ -236,7 +228,8 @@ WAYS = {
         'flash-kmeans',
         'torch',
         cannot={'seed': 'draws from the global generator'},
-        note='starts at random points; 100 iterations are its default',
+        note='starts at random points',
+        cap=100,
         rest=only_below,
         gpu=True,
     ),
@@ -245,7 +238,8 @@ WAYS = {
         'flashlib',
         'torch',
         cannot={'seed': 'draws from the global generator'},
-        note='starts at random points; 100 iterations are its default',
+        note='starts at random points',
+        cap=100,
         rest=only_below,
         gpu=True,
     ),

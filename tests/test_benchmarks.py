@@ -40,6 +40,14 @@ def test_turns_record_a_failure_and_go_on():
     assert res['good']['warm'] == [1.0, 1.0]
 
 
+def test_a_late_failure_keeps_what_was_measured():
+    def f(calls, first):
+        return dict(seconds=[2.0]) if first else dict(failed='time', why='too slow')
+
+    r = turns({'a': f}, repeats=3, pause=0)['a']
+    assert r == dict(cold=2.0, warm=[], best=2.0, median=2.0, ended='too slow')
+
+
 def test_turns_spare_the_slow_and_repeat_the_fast():
     log = []
     ways = {n: called(log, n, s) for n, s in (('slow', 40), ('mid', 6), ('fast', 0.01))}
@@ -213,7 +221,7 @@ def test_a_race_of_two_real_ways(monkeypatch):
     a, b = (records[0]['ways'][n] for n in names)
     assert a['inertias'] == pytest.approx(b['inertias'], rel=1e-6) and len(a['inertias']) == 1
     assert 0 < a['best'] <= a['cold'] and a['iterations'][0] > 1 and len(b['warm']) >= 1
-    assert a['mislabelled'] == 0
+    assert a['mislabelled'] == 0 and a['cap'] == 300
     fits = records[1]['ways']['scikit-learn']  # every call has a seed of its own
     assert len(fits['inertias']) == len(fits['warm']) + 1 and len(set(fits['inertias'])) > 1
 
