@@ -66,21 +66,22 @@ def _scores(p, c, bias): # Products of p (m, d) with c (k, d), plus bias (k,): s
         return _linear(p, c, bias, "none", [], "")
     return torch.addmm(bias, p, c.T)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #7ab62473
+# %% ../../nbs/25_kmeans_margin.ipynb #27bfcf30
 _block = 2**19
 
-def _up(m): return max(64, 1 << (m - 1).bit_length())        # the next power of two
+def _step(width): # Rows of a block, a power of two
+    return min(2**15, max(64, 1 << (_block // width).bit_length() - 1))
 
 def _blocks(x, rows, k): # Slices of the rows, and their points in float32
-    m = len(x) if rows is None else len(rows)
-    step = min(2**15, _up(_block // max(k, x.shape[1]) // 2 + 1))
-    space = None if rows is None else x.new_zeros(min(step, _up(m)), x.shape[1])
+    m, step = len(x) if rows is None else len(rows), _step(max(k, x.shape[1]))
+    if rows is not None:                                     # equal parts, in one of eight sizes
+        part = -(-m // -(-m // step)) if m else 0
+        size = -(-part // (step // 8)) * (step // 8)
+        space, step = x.new_zeros(size, x.shape[1]), size
     for i in range(0, m, step):
         j = min(m, i + step)
         if rows is None: p = x[i:j]
-        else:
-            p = space[:_up(j - i)]
-            torch.index_select(x, 0, rows[i:j], out=p[:j - i])
+        else: torch.index_select(x, 0, rows[i:j], out=space[:j - i]); p = space
         yield slice(i, j), p.float()
 
 # %% ../../nbs/25_kmeans_margin.ipynb #7d348767
@@ -224,11 +225,12 @@ def _active(s, rows=None): # Those of the rows whose margin may be used up, None
     at = over.nonzero()[:, 0]
     return at if rows is None else rows.index_select(0, at), m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #86deb11d
+# %% ../../nbs/25_kmeans_margin.ipynb #c0821a99
 def _fill_sums(s, labels): # From nothing; how many labels
     for part, p in _pieces(s.x):
         s.add(s.sums[:, :-1], labels[part], p if s.w is None else p * s.w[part, None])
     s.sums[:, -1] += torch.bincount(labels, s.w, minlength=s.k)
+    if s.w is not None: s.members = torch.bincount(labels, s.w > 0, minlength=s.k)
     s.labels = labels.clone()
     return len(labels) if s.times is None else int(s.times.sum())
 
@@ -244,6 +246,9 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
     w = None if s.w is None else s.w.index_select(0, rows)
     s.sums[:, -1] += torch.bincount(new, w, minlength=s.k) - torch.bincount(old, w, minlength=s.k)
     s.labels.scatter_(0, rows, new)
+    if s.w is not None:                                      # what is empty is exactly empty
+        s.members += torch.bincount(new, w > 0, minlength=s.k) - torch.bincount(old, w > 0, minlength=s.k)
+        s.sums[s.members == 0] = 0.
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
 def _move(s, c): # The clocks run
@@ -298,7 +303,7 @@ def _tiers(s, c, bias, rows, m): # 32, 64, … fast ones, where a sample says th
         fast *= 2
     return rows, m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #0a634518
+# %% ../../nbs/25_kmeans_margin.ipynb #184ce072
 def _twins(s, bias): # Centroids that equal an earlier one never win; which ones have such a twin
     s.twin = None
     if s.labels is not None and s.sums[:, -1].all(): return bias
@@ -316,14 +321,14 @@ def _assign(s): # How many labels changed, how many points were looked at
     if s.labels is None:
         m = _fill_sums(s, _measure(s, None, *_look(s, c, bias, None, None)))
         return m, m
-    rows, looked = _active(s)
-    m = looked
-    if looked * s.k >= 2**22 and s.k >= 96: rows, m = _tiers(s, c, bias, rows, looked)
+    rows, m = _active(s)
+    looked = m if s.times is None else int(_of(s.times, rows).sum())
+    if m * s.k >= 2**22 and s.k >= 96: rows, m = _tiers(s, c, bias, rows, m)
     if not m: return 0, looked
     hint = _of(s.labels, rows)
     return _correct(s, rows, hint, _measure(s, rows, *_look(s, c, bias, rows, hint))), looked
 
-# %% ../../nbs/25_kmeans_margin.ipynb #e6d01328
+# %% ../../nbs/25_kmeans_margin.ipynb #0dfd10b8
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
 
 def _with_ones(z, dtype): # A column of ones beside z, shape (n, d + 1)
@@ -335,8 +340,9 @@ def _reach(s, c): # Twice the error of a score, at most
     size = max(s.size.item(), (c - s.mean).square().sum(1).amax().item())
     s.size, s.err = size, size * (8 * _unit() + (s.d + 4) * 2**-22)
 
-def _small_state(x, w, c):
-    s = SimpleNamespace(x=x.double(), c=c, labels=None, n=len(x), d=x.shape[1])
+def _small_state(x, w, c, times=None):
+    s = SimpleNamespace(x=x.double(), c=c, labels=None, n=len(x), d=x.shape[1], times=times)
+    s.weighted = w is not None
     s.mean = s.x.mean(0)
     z = s.x - s.mean
     s.p, s.rows = _with_ones(z, torch.float32), _with_ones(s.x, torch.float64)
@@ -355,7 +361,7 @@ def _small_scores(s): # Shape (k, n)
     return c @ s.p.T
 
 def _small_sums(s, old, new, changed): # Sums and counts (k, d + 1): anew, or corrected
-    if old is None or 4 * changed > s.n or s.rows.numel() < 2**14:
+    if old is None or s.weighted or 4 * changed > s.n or s.rows.numel() < 2**14:
         return s.rows.new_zeros(len(s.c), s.d + 1).index_add_(0, new, s.rows)
     at = (old != new).nonzero()[:, 0]
     rows, old, new = (v.index_select(0, at) for v in (s.rows, old, new))
@@ -373,7 +379,9 @@ def _small_assign(s):
     old, s.labels = s.labels, new
     changed = s.n if old is None else (old != new).count_nonzero().item()
     if changed: s.sums = _small_sums(s, old, new, changed)
-    return changed, s.n
+    if s.times is None: return changed, s.n
+    every = s.times.sum().item()
+    return every if old is None else s.times[old != new].sum().item(), every
 
 def _small_move(s, c): s.c = c
 
@@ -428,13 +436,13 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     "The means, shape (k, d); an empty cluster keeps its centroid."
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #65ec0f04
+# %% ../../nbs/25_kmeans_margin.ipynb #01fffc71
 def _engine(x, w, c, refill, callback, search, add): # State, functions, and which row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
     weight = w if seen is None else torch.bincount(which, w).double()
     if search is None and _is_small(*p.shape, len(c)):
-        s, assign, move = _small_state(p, weight, c), _small_assign, _small_move
+        s, assign, move = _small_state(p, weight, c, times), _small_assign, _small_move
     else: s, assign, move = _state(p, weight, c, times, search, add), _assign, _move
     def means(s):
         sums, counts = s.sums[:, :-1], s.sums[:, -1:]
@@ -454,7 +462,7 @@ def _inertia(s, x, w, labels): # From the sums; by differences if hardly anythin
     parts = torch.cat([(p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x)])
     return (parts.sum() if w is None else parts @ w).item()
 
-# %% ../../nbs/25_kmeans_margin.ipynb #f9b7200c
+# %% ../../nbs/25_kmeans_margin.ipynb #555944fd
 def _scale(x): # A power of two that brings the points near one; 1 if they are fine
     low, high = (v.double().item() for v in x.aminmax())
     size = max(high, -low)
@@ -472,10 +480,10 @@ def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
     return KMeansResult(out, labels, _inertia(s, x, w, labels), len(history), converged, history)
 
 def _lloyd_scaled(f, x, c, w, max_iter, tol, refill, callback, search, add):
-    def back(i): return i._replace(inertia=i.inertia / f**2, shift=i.shift / f**2)
+    def back(i): return i._replace(inertia=i.inertia / f / f, shift=i.shift / f / f)
     notify = callback and (lambda i, c, labels: callback(back(i), c / f, labels))
-    r = _lloyd((x.double() * f).to(x.dtype), c * f, w, max_iter, tol * f**2, refill, notify, search, add)
-    return r._replace(centroids=(r.centroids.double() / f).to(x.dtype), inertia=r.inertia / f**2,
+    r = _lloyd((x.double() * f).to(x.dtype), c * f, w, max_iter, tol * f * f, refill, notify, search, add)
+    return r._replace(centroids=(r.centroids.double() / f).to(x.dtype), inertia=r.inertia / f / f,
                       history=[back(i) for i in r.history])
 
 # %% ../../nbs/25_kmeans_margin.ipynb #1d0a172c

@@ -1,0 +1,162 @@
+"The engine of exact k-means against the plain loop in float64, where cells are too small to go."
+
+import math
+import pytest
+import torch
+from clusterlearn.data import blobs
+from clusterlearn.kmeans import margin
+from clusterlearn.kmeans.margin import keep_empty, lloyd_margin, lloyd_plain
+
+direct = dict(compute_mode='donot_use_mm_for_euclid_dist')
+
+
+def forgy(x, k, seed=0):
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    return x[order[:k]].clone()
+
+
+def same(x, c, iters, **kwargs):
+    "The result, after every iteration's labels were compared with the plain loop's"
+    seen = []
+
+    def look(i, c, labels):
+        seen.append(labels.clone())
+
+    r = lloyd_margin(x, c, max_iter=iters, callback=look, **kwargs)
+    judge = lloyd_plain(x, c, iters)[1]
+    assert len(seen) >= min(len(judge) - 1, iters)
+    for step, (a, b) in enumerate(zip(seen, judge)):
+        assert torch.equal(a, b), f'iteration {step + 1}: {int((a != b).sum())} labels differ'
+    final = torch.cdist(x.double(), r.centroids.double(), **direct).argmin(1)
+    assert torch.equal(final, r.labels)
+    return r
+
+
+@pytest.mark.parametrize('spread', [6.0, 15.0])
+def test_tiers_are_exact(monkeypatch, spread):
+    x = blobs(128, 400, dim=8, var=10.0, extent=spread, random_state=1).points
+    used = []
+    whole = margin._tier
+    monkeypatch.setattr(margin, '_tier', lambda *a: used.append(1) or whole(*a))
+    r = same(x, forgy(x, 128), 40)
+    assert used, 'the fast centroids were never looked at alone'
+    assert r.history[-1].n_searched < len(x)
+
+
+def test_work_shrinks():
+    x = blobs(40, 1000, dim=8, var=10.0, random_state=0).points
+    r = lloyd_margin(x, forgy(x, 40))
+    assert r.converged and r.history[-1].n_changed == 0
+    assert sum(i.n_searched for i in r.history) < 0.7 * r.n_iter * len(x)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_equal_rows_are_one_row(weighted):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 12, (20_000, 3), generator=g).float()
+    assert margin._distinct(x) is not None
+    w = torch.randint(0, 3, (20_000,), generator=g) if weighted else None
+    if not weighted:
+        r = same(x, forgy(x, 20), 30)
+        assert r.history[0].n_changed == 20_000
+    else:
+        r = lloyd_margin(x, forgy(x, 20), sample_weight=w)
+        again = lloyd_margin(x.repeat_interleave(w, 0), forgy(x, 20))
+        assert torch.equal(r.centroids, again.centroids)
+        assert r.inertia == pytest.approx(again.inertia, rel=1e-12)
+        assert torch.equal(r.labels.repeat_interleave(w), again.labels)
+
+
+def test_refill_and_callback_see_all_points():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 9, (10_000, 2), generator=g).float()
+    c = torch.cat([forgy(x, 4), torch.full((1, 2), 100.0)])
+    seen = []
+
+    def refill(x, w, labels, c, sums, counts):
+        seen.append((len(x), len(labels), int((counts == 0).sum())))
+        return keep_empty(x, w, labels, c, sums, counts)
+
+    r = lloyd_margin(x, c, refill=refill, callback=lambda i, c, l: len(l) != len(x))
+    assert r.n_iter > 1 and seen[0] == (10_000, 10_000, 1)
+    assert all(i.n_empty == 1 for i in r.history)
+
+
+@pytest.mark.parametrize('large', [False, True])
+@pytest.mark.parametrize('factor', [1e-300, 1e-20, 1e15, 1e200])
+def test_scale_changes_nothing(monkeypatch, large, factor):
+    if large:
+        monkeypatch.setattr(margin, '_is_small', lambda *a: False)
+    power = 2.0 ** round(math.log2(factor))
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a, b = lloyd_margin(x, x[:7]), lloyd_margin(x * power, x[:7] * power)
+    assert torch.equal(a.labels, b.labels) and a.n_iter == b.n_iter
+    torch.testing.assert_close(b.centroids / power, a.centroids, rtol=1e-12, atol=1e-12)
+    assert torch.isfinite(b.centroids).all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_dtypes_stay(dtype):
+    x = blobs(20, 2000, dim=4, random_state=0).points.to(dtype)
+    r = lloyd_margin(x, forgy(x, 20), max_iter=20)
+    assert r.centroids.dtype == dtype and r.labels.dtype == torch.int64
+    final = torch.cdist(x.double(), r.centroids.double(), **direct)
+    assert torch.equal(final.argmin(1), r.labels)
+    assert r.inertia == pytest.approx(final.amin(1).square().sum().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize('large', [False, True])
+def test_tolerance_and_limit(monkeypatch, large):
+    if large:
+        monkeypatch.setattr(margin, '_is_small', lambda *a: False)
+    x = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    c = forgy(x, 9)
+    full = lloyd_margin(x, c)
+    early = lloyd_margin(x, c, tol=full.history[4].shift)
+    assert early.n_iter == 5 and early.converged and early.history[-1].shift > 0
+    short = lloyd_margin(x, c, max_iter=3)
+    assert short.n_iter == len(short.history) == 3 and not short.converged
+    stopped = lloyd_margin(x, c, callback=lambda i, c, l: True)
+    assert stopped.n_iter == 1 and not stopped.converged
+    for r in (early, short, stopped):
+        d = torch.cdist(x, r.centroids, **direct)
+        assert torch.equal(d.argmin(1), r.labels)
+        assert r.inertia == pytest.approx(d.amin(1).square().sum().item(), rel=1e-12)
+
+
+def test_history_is_what_a_direct_sum_gives():
+    x = blobs(30, 1000, dim=6, var=30.0, random_state=0).points.double()
+    c, labels = forgy(x, 30), None
+    r = lloyd_margin(x, c, max_iter=12)
+    for step in r.history:
+        d = torch.cdist(x, c, **direct)
+        old, labels = labels, d.argmin(1)
+        sums = torch.zeros_like(c).index_add_(0, labels, x)
+        new = sums / labels.bincount(minlength=30)[:, None]
+        assert step.inertia == pytest.approx(d.amin(1).square().sum().item(), rel=1e-12)
+        assert step.shift == pytest.approx((new - c).square().sum().item(), rel=1e-9)
+        assert step.n_changed == (len(x) if old is None else int((old != labels).sum()))
+        c = new
+
+
+def test_weights_leave_nothing_in_an_empty_cluster(monkeypatch):
+    "Sums that lost all their weighted points are zero, not what rounding left of them"
+    monkeypatch.setattr(margin, '_is_small', lambda *a: False)
+    x = torch.tensor([[0.0], [1.0], [2.0], [3.0], [10.0], [11.0]], dtype=torch.float64)
+    w = torch.tensor([0.1, 0.2, 0.3, 0.7, 0.1, 1.3], dtype=torch.float64)
+    s = margin._state(x, w, x[[1, 4]].clone())
+    margin._assign(s)
+    old = s.labels.clone()
+    for rows in ([0], [1, 2, 3]):
+        rows = torch.tensor(rows)
+        margin._correct(s, rows, old[rows], 1 - old[rows])
+    assert s.sums[0].eq(0).all() and s.sums[1, -1] == pytest.approx(w.sum().item())
+
+
+def test_inputs_are_not_changed():
+    x, c = torch.randn(500, 3), torch.randn(5, 3)
+    before = x.clone(), c.clone()
+    state = torch.get_rng_state()
+    lloyd_margin(x, c)
+    assert torch.equal(x, before[0]) and torch.equal(c, before[1])
+    assert torch.equal(state, torch.get_rng_state())
