@@ -46,24 +46,34 @@ def parser(
     p.allow_abbrev, p.error = False, _refuse
     return p
 
-# %% ../nbs/42_cli.ipynb #a6211a0c
-def _check_algo(algo, k, bandwidth, orphans): # Options fit the algorithm
+# %% ../nbs/42_cli.ipynb #89bfecf5
+def _check_algo(algo, k, of_kmeans, of_meanshift): # Options, None or False if not given, fit it
     if algo not in ("kmeans", "meanshift"):
         raise ValueError(f"--algo {algo}: choose kmeans or meanshift")
     if algo == "meanshift" and k is not None:
         raise ValueError(f"--k {k}: meanshift finds the number itself; leave it out, or say how "
                          "far it looks with --bandwidth")
-    for option, given in (("--bandwidth", bandwidth is not None), ("--orphans", orphans)):
-        if algo == "kmeans" and given:
-            raise ValueError(f"{option} is for mean shift: add --algo meanshift")
+    others, remedy = ((of_meanshift, "mean shift: add --algo meanshift") if algo == "kmeans" else
+                      (of_kmeans, "k-means: leave it out, or leave out --algo meanshift"))
+    for option, value in others.items():
+        given = value is not None and value is not False         # --tol 0 is given, too
+        if given: raise ValueError(f"{option} is for {remedy}")
+
+def _check_numbers(k, n_init, max_iters, tol, bandwidth, seed): # Before the points are read
+    for option, value, what in (("--k", k, "cluster"), ("--n-init", n_init, "start"),
+                                ("--max-iters", max_iters, "iteration")):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} {value}: at least 1 {what} is needed")
+    if tol is not None and not 0 <= tol < float("inf"):
+        raise ValueError(f"--tol {tol}: zero or a number above it is needed")
     if bandwidth is not None and not 0 < bandwidth < float("inf"):
         raise ValueError(f"--bandwidth {bandwidth}: a radius above zero is needed")
-
-def _check_numbers(k, seed, max_iters): # What can be said about them before the points are read
-    if k is not None and k < 1: raise ValueError(f"--k {k}: at least 1 cluster is needed")
-    if max_iters is not None and max_iters < 1:
-        raise ValueError(f"--max-iters {max_iters}: at least 1 iteration is needed")
     if not 0 <= seed < 2**63: raise ValueError(f"--seed {seed}: choose from 0 to {2**63 - 1}")
+
+def _check_init(init): # It is the name of a start
+    from clusterlearn.kmeans.seeding import _starts
+    if init not in (None, *_starts):
+        raise ValueError(f"--init {init}: choose {', '.join(_starts)}")
 
 # %% ../nbs/42_cli.ipynb #9dd4357b
 def pick_device(
@@ -168,23 +178,32 @@ def _bar(name, total=None): # A progress bar for a terminal, after half a second
     return tqdm(total=total, desc=name, unit=" iterations", delay=.5, leave=False,
                 disable=None, file=sys.stderr)
 
-# %% ../nbs/42_cli.ipynb #f292bbc3
-def _k_means(points, k, seed, max_iters, device, every=0): # every: keep each such label for a film
-    from clusterlearn.kmeans.loop import initialize_centroids
-    from clusterlearn.kmeans.scatter import k_means_cluster
-    g, x, steps, n_iter = as_generator(seed), points.to(device), [], 0
-    start = initialize_centroids(k, x, random_state=g)
-    if every: steps.append((start.cpu().clone(), torch.cdist(x[::every], start).argmin(1).cpu()))
-    with _bar("k-means", max_iters) as bar:
-        def after(i, centroids, labels):
-            nonlocal n_iter
-            n_iter = i
-            if every: steps.append((centroids.cpu().clone(), labels[::every].cpu().clone()))
+# %% ../nbs/42_cli.ipynb #9daa9a4c
+def _one_run(x, shown, start, name, max_iters, tol): # From one start: result and film
+    from clusterlearn.distance import nearest
+    from clusterlearn.kmeans.lloyd import k_means
+    steps = []
+    def keep(c): steps.append((c.clone(), nearest(shown, c)[0]))
+    if len(shown): keep(start.cpu())
+    with _bar(name, max_iters) as bar:
+        def after(iteration, centroids, labels):
+            if len(shown): keep(centroids.cpu().to(x.dtype))
             bar.update()
-        began = _seconds(device)
-        c, labels = k_means_cluster(k, x, max_iters, init=start, random_state=g, callback=after)
-        seconds = _seconds(device) - began
-    return _Run(c.cpu(), labels.cpu(), n_iter, seconds, every, steps, n_iter == max_iters)
+        r = k_means(x, len(start), init=start, max_iter=max_iters, tol=tol, callback=after)
+    if len(shown): steps[-1] = r.centroids.cpu(), r.labels.cpu()[::-(-len(x) // len(shown))]
+    return r, steps
+
+def _k_means(points, k, seed, max_iters, device, every=0, init="k-means++", n_init=1, tol=1e-4):
+    from clusterlearn.kmeans.seeding import initial_centroids
+    g, x, best = as_generator(seed), points.to(device), None
+    shown, began = points[::every] if every else points[:0], _seconds(device)
+    starts = [initial_centroids(x, k, init, random_state=g) for _ in range(n_init)]
+    for i, start in enumerate(starts, 1):
+        name = f"k-means {i}/{n_init}" if n_init > 1 else "k-means"
+        r, steps = _one_run(x, shown, start, name, max_iters, tol)
+        if best is None or r.inertia < best[0].inertia: best = r, steps
+    (r, steps), seconds = best, _seconds(device) - began
+    return _Run(r.centroids.cpu(), r.labels.cpu(), r.n_iter, seconds, every, steps, not r.converged)
 
 # %% ../nbs/42_cli.ipynb #26132677
 def _ways(x, bandwidth, max_iters, every): # Where every `every`-th point climbs, by round
@@ -370,11 +389,14 @@ def _print_report(data, run, device, written): # Facts, clusters or palette, fil
     coding = getattr(sys.stdout, "encoding", None) or "utf-8"   # it may lack some letters
     print("\n".join(lines).encode(coding, "replace").decode(coding))
 
-# %% ../nbs/42_cli.ipynb #04508ad7
+# %% ../nbs/42_cli.ipynb #493f9fb5
 def cluster(
     points:_source=None,
     algo:str="kmeans", # Cluster with kmeans or meanshift
     k:int=None, # How many clusters kmeans shall find (default: 6)
+    init:str=None, # Start kmeans by k-means++ (default), k-means||, random or random_partition
+    n_init:int=None, # Start kmeans so often, keep the lowest WCSS (default: 1)
+    tol:float=None, # Stop kmeans below this relative shift; 0: when nothing moves (default: 1e-4)
     bandwidth:float=None, # How far meanshift looks, in the data's units (default: from the data)
     orphans:bool=False, # Label -1 what is farther than the bandwidth from all modes of meanshift
     out:str=None, # Write the label of each point to this file: .csv, .tsv, .npy or .pt
@@ -382,20 +404,24 @@ def cluster(
     animate:str=None, # Write the iterations as a player to this file: .html
     seed:int=0, # Decides what is random, as the start: the same seed, the same clusters
     device:str="auto", # Compute on auto (cuda if there is one), cpu, cuda, cuda:1 or mps
-    max_iters:int=None, # At most this many iterations (default: 20; meanshift: 300)
+    max_iters:int=300, # At most this many iterations
     force:bool=False, # Replace files that exist
 )->None:
     "Find clusters by k-means or mean shift, print sizes and centres, write labels, a plot, a film."
-    _check_algo(algo, k, bandwidth, orphans)
-    _check_numbers(k, seed, max_iters)
+    _check_algo(algo, k, {"--init": init, "--n-init": n_init, "--tol": tol},
+                {"--bandwidth": bandwidth, "--orphans": orphans})
+    _check_numbers(k, n_init, max_iters, tol, bandwidth, seed)
+    _check_init(init)
     device, shift = pick_device(device), algo == "meanshift"
     targets = check_targets({"--out": out, "--plot": plot, "--animate": animate}, points, force)
     k = None if shift else 6 if k is None else k
     data = _read(points, k, targets.get("--plot"))
     x = data.points.float() if device.type == "mps" else data.points   # mps has no double precision
-    every, limit = -(-len(x) // 3000) if animate else 0, max_iters or (300 if shift else 20)
-    if shift: run = _mean_shift(x, bandwidth, seed, limit, device, every, orphans, bool(data.shape))
-    else: run = _k_means(x, k, seed, limit, device, every)
+    every = -(-len(x) // 3000) if animate else 0
+    if shift:
+        run = _mean_shift(x, bandwidth, seed, max_iters, device, every, orphans, bool(data.shape))
+    else: run = _k_means(x, k, seed, max_iters, device, every, init or "k-means++", n_init or 1,
+                         1e-4 if tol is None else tol)
     write_whole({p: _makers[o](data, run, p.suffix.lower()) for o, p in targets.items()}, force)
     _print_report(data, run, device, [p for p in (out, plot, animate) if p])
 

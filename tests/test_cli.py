@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import pairwise_distances_argmin
 
-from clusterlearn import cli
+from clusterlearn import cli, k_means
 from clusterlearn.cli import check_targets, cluster, main, parser, pick_device, write_whole
 from clusterlearn.data import blobs
-from clusterlearn.kmeans.scatter import k_means_cluster
+from clusterlearn.kmeans.seeding import initial_centroids
 from clusterlearn.meanshift.modes import estimate_bandwidth, mean_shift
 
 command = [sys.executable, '-m', 'clusterlearn.cli']
@@ -133,7 +133,7 @@ def test_bar_and_ctrl_c():
 
 def test_no_bar_where_no_terminal_watches():
     np.save('big.npy', np.random.default_rng(0).random((80_000, 16), np.float32))
-    r = run('big.npy', '--k', 50, '--max-iters', 20, '--device', 'cpu')
+    r = run('big.npy', '--k', 50, '--max-iters', 20, '--init', 'random', '--device', 'cpu')
     assert r.returncode == 0 and r.stderr == '' and 'k-means' not in r.stdout
     assert table(r.stdout)['iterations'].startswith('20 (the limit: a higher --max-iters')
 
@@ -169,6 +169,16 @@ all_files = ('--out', 'new.csv', '--plot', 'new.png', '--animate', 'new.html')
     (['--seed', -1], '--seed -1: choose from 0'),
     (['--seed', 2**64], 'choose from 0'),
     (['--max-iters', 0], '--max-iters 0: at least 1 iteration'),
+    (['--init', 'best'], '--init best: choose k-means++, k-means||, random, random_partition'),
+    (['--init', ''], '--init : choose'),
+    (['--n-init', 0], '--n-init 0: at least 1 start is needed'),
+    (['--n-init', 'auto'], "argument --n-init: a whole number is needed, not 'auto'"),
+    (['--tol', -1], '--tol -1.0: zero or a number above it'),
+    (['--tol', 'nan'], '--tol nan: zero or'),
+    (['--tol', 'inf'], '--tol inf: zero or'),
+    (['--algo', 'meanshift', '--init', 'random'], '--init is for k-means: leave it out, or leave'),
+    (['--algo', 'meanshift', '--n-init', 5], '--n-init is for k-means'),
+    (['--algo', 'meanshift', '--tol', 0], '--tol is for k-means'),
     (['--max-iters', 'many'], "argument --max-iters: a whole number is needed, not 'many'"),
     (['--algo', 'dbscan'], '--algo dbscan: choose kmeans or meanshift'),
     (['--algo', 'meanshift', '--k', 6], '--k 6: meanshift finds the number itself'),
@@ -315,10 +325,13 @@ def test_help_and_version(capsys, monkeypatch):
     assert main(['--help']) == 0
     text = capsys.readouterr().out
     out = ' '.join(text.split())
-    for words in ('--algo', '--bandwidth X', '--orphans'): assert words in out
+    for words in ('--algo', '--bandwidth X', '--orphans', '--init INIT', '--n-init N', '--tol X',
+                  'k-means++', 'default: 1)', 'default: 1e-4'): assert words in out
     for words in ('--k N', '--out', '--plot', '--animate', '--seed N', '--device', '--max-iters N',
-                  '--force', '--version', '[POINTS]', 'default: 6', 'default: auto', 'default: 20'):
+                  '--force', '--version', '[POINTS]', 'default: 6', 'default: auto',
+                  'default: 300'):
         assert words in out
+    out = out.replace('random_partition', '')   # the only underscore
     for words in ('_', 'pdb', 'xtra', 'False', 'None'): assert words not in out
     assert max(map(len, text.splitlines())) <= 100
     assert main(['--version']) == 0
@@ -332,7 +345,7 @@ def test_every_option_says_what_it_is_for():
 def test_labels_in_every_format():
     for suffix in ('csv', 'tsv', 'npy', 'pt'):
         assert main(['--out', f'l.{suffix}', '--device', 'cpu']) == 0
-    want = k_means_cluster(6, blobs(random_state=42).points, random_state=0)[1]
+    want = k_means(blobs(random_state=42).points, 6, random_state=0).labels
     assert torch.equal(torch.load('l.pt', weights_only=True), want)
     assert (np.load('l.npy', allow_pickle=False) == want.numpy()).all()
     for suffix in ('csv', 'tsv'):
@@ -342,7 +355,7 @@ def test_labels_are_the_nearest_centroids():
     "Judged by scikit-learn, in another precision"
     csv(n=300)
     x = np.loadtxt('in.csv', delimiter=',', skiprows=1)
-    c, _ = k_means_cluster(3, torch.from_numpy(x), random_state=5)
+    c = k_means(torch.from_numpy(x), 3, random_state=5).centroids
     assert main(['in.csv', '--k', '3', '--seed', '5', '--out', 'l.npy', '--device', 'cpu']) == 0
     assert (np.load('l.npy') == pairwise_distances_argmin(x, c.numpy())).all()
 
@@ -356,6 +369,19 @@ def test_sizes_centres_and_names(capsys):
         label, size, share, *centre = line.split()
         assert (int(label), int(size)) == (i, (l == i).sum()) and share == f'{(l == i).mean():.1%}'
         np.testing.assert_allclose([float(v) for v in centre], x[l == i].mean(0), rtol=1e-3)
+
+@pytest.mark.parametrize('init', ['k-means++', 'k-means||', 'random', 'random_partition'])
+def test_options_of_k_means_are_those_of_the_function(capsys, init):
+    csv(n=300)
+    x = torch.from_numpy(np.loadtxt('in.csv', delimiter=',', skiprows=1))
+    words = f'in.csv --k 7 --init {init} --n-init 4 --tol 0 --seed 3 --out l.npy --device cpu'
+    assert main(words.split()) == 0
+    want = k_means(x, 7, init=init, n_init=4, tol=0, random_state=3)
+    assert (np.load('l.npy') == want.labels.numpy()).all()
+    facts = table(capsys.readouterr().out)
+    assert facts['iterations'] == str(want.n_iter) and _close(facts['WCSS'], want.inertia)
+    assert main(['in.csv', '--k', '7', '--max-iters', '1', '--tol', '0', '--init', init]) == 0
+    assert 'the limit' in table(capsys.readouterr().out)['iterations']
 
 def test_wcss_is_the_sum_of_squares(capsys):
     csv(n=300)
@@ -441,15 +467,19 @@ def test_film_is_whole_and_needs_no_network(capsys):
     assert main(['--animate', 's.html']) == 0
     html = Path('s.html').read_text(encoding='utf-8')
     n_iter = int(table(capsys.readouterr().out)['iterations'].split()[0])
-    assert html.count('data:image/png;base64') == n_iter + 1
+    assert html.count('data:image/png;base64') in (n_iter, n_iter + 1)
     assert html.startswith('<!doctype html>') and '<link' not in html and 'src="http' not in html
 
 def test_film_shows_labels_of_its_points():
     "Far more points than are drawn: every kept label belongs to the point drawn with it"
     x = torch.rand(10_001, 3, generator=torch.Generator().manual_seed(0))
-    r = cli._k_means(x, 4, 0, 3, torch.device('cpu'), every=4)
+    r = cli._k_means(x, 4, 0, 3, torch.device('cpu'), every=4, n_init=2)
     for c, l in r.steps: assert torch.equal(l, torch.cdist(x[::4], c).argmin(1))
-    assert torch.equal(r.steps[-1][1], r.labels[::4])
+    assert torch.equal(r.steps[-1][0], r.centroids) and torch.equal(r.steps[-1][1], r.labels[::4])
+    g = torch.Generator().manual_seed(0)
+    starts = [initial_centroids(x, 4, random_state=g) for _ in range(2)]
+    best = min(starts, key=lambda c: k_means(x, 4, init=c, max_iter=3).inertia)
+    assert torch.equal(r.steps[0][0], best) and len(r.steps) == 4 and r.limited
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64, np.int64, np.uint8])
 def test_any_type_of_number(dtype):
@@ -517,7 +547,7 @@ def test_mean_shift_of_a_picture(capsys, orphans):
     assert (before[labels < 0] == after[labels < 0]).all()       # orphans keep their colour
     assert out.split('\n\n')[1].splitlines()[0].split() == ['cluster', 'colour', 'share']
 
-def _close(text, number): return abs(float(text) / number - 1) < 1e-3
+def _close(text, number): return abs(float(text.replace(',', '')) / number - 1) < 1e-3
 
 @pytest.mark.parametrize('d', [1, 3, 5])
 def test_mean_shift_in_other_dimensions(d):
