@@ -1,6 +1,7 @@
 "What must hold of `k_means` for any points, weights and starts: hypothesis tries to break it."
 
 import math, subprocess, sys
+from types import SimpleNamespace
 
 import pytest, torch
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -391,6 +392,21 @@ def test_the_engine_gets_what_it_needs_and_no_more(monkeypatch):
     assert second['tol'] == 0 and second['callback'] is not None
     assert (second['sample_weight'] == 7).all()
     assert second['sample_weight'].dtype == torch.float64
+
+
+@pytest.mark.parametrize('precision', ['exact', 'fast'])
+def test_points_on_a_gpu_go_to_the_fused_engine(precision):
+    from clusterlearn.kmeans.fused import lloyd_fused
+
+    engine = lloyd._engine(SimpleNamespace(is_cuda=True), precision, True)
+    assert engine.func is lloyd_fused
+    assert engine.keywords == dict(precision=precision, deterministic=True)
+    x = uniform(200, 3, random_state=0)
+    r = k_means(
+        x, 5, init=x[:5], precision=precision, deterministic=True
+    )  # here it changes nothing
+    assert torch.equal(r.centroids, k_means(x, 5, init=x[:5]).centroids)
+    assert torch.equal(engine(x, x[:5]).labels, lloyd_margin(x, x[:5]).labels)
 
 
 def test_import_is_light():
