@@ -43,6 +43,15 @@ def test_tiers_are_exact(monkeypatch, spread):
     assert r.history[-1].n_searched < len(x)
 
 
+def test_an_outlier_puts_nobody_else_in_doubt(monkeypatch):
+    x = torch.rand(20_000, 16, generator=torch.Generator().manual_seed(0)) * 70 - 35
+    x[0] = 1e4
+    rows, whole = [], margin._settle
+    monkeypatch.setattr(margin, '_settle', lambda s, at: rows.append(len(at)) or whole(s, at))
+    same(x, x[:40].clone(), 10)
+    assert sum(rows) < 0.01 * 10 * len(x), f'{sum(rows)} points were settled by differences'
+
+
 def test_work_shrinks():
     x = blobs(40, 1000, dim=8, var=10.0, random_state=0).points
     r = lloyd_margin(x, forgy(x, 40))

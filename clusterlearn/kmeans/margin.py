@@ -170,15 +170,29 @@ def _state(x, w, c, times=None, search=None, add=_add_rows):
 
 def _of(v, rows): return v if rows is None else v.index_select(0, rows)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #154c9a84
+# %% ../../nbs/25_kmeans_margin.ipynb #106daa4b
+def _slope(s, size, bias): # alpha and beta, for centroids of at most this norm
+    alpha = (2 * _unit() + (len(s.mean) + 3) * 2**-24) * size
+    return alpha, alpha * s.shift.norm().item() + 2**-22 * bias
+
 def _ranks(s):
     c = (s.c - s.mean).float()
     bias = -(c.double().square().sum(1) / 2 + c.double() @ s.shift)
-    s.alpha = (2 * _unit() + (len(s.mean) + 3) * 2**-24) * c.norm(dim=1).max().item()
-    s.beta = s.alpha * s.shift.norm().item() + 2**-22 * bias.abs().max().item()
+    size, order = c.norm(dim=1).sort()
+    jumps = (size[2:] >= 8 * size[1:-1]).nonzero()[:1, 0].tolist()
+    s.slope, s.near = _slope(s, size[-1].item(), bias.abs().amax().item()), None
+    if jumps:
+        i = jumps[0] + 2                                     # centroids on the near side
+        small, large = size[i - 1].item(), size[i].item()
+        s.near = ((large - small) / 4) ** 2, _slope(s, small, bias[order[:i]].abs().amax().item())
     return c, bias.float()
 
-def _err(s, q): return q.sqrt().mul_(s.alpha).add_(s.beta)
+def _err(s, q):
+    alpha, beta = s.slope
+    r = q.sqrt()
+    if s.near is None: return r.mul_(alpha).add_(beta)
+    limit, (a, b) = s.near
+    return torch.where(q <= limit, r * a + b, r * alpha + beta)
 
 def _look(s, c, bias, rows, hint): # Labels, the two best scores, their error, and q, of these rows
     q = _of(s.q, rows)
@@ -303,7 +317,7 @@ def _tiers(s, c, bias, rows, m): # 32, 64, … fast ones, where a sample says th
         fast *= 2
     return rows, m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #184ce072
+# %% ../../nbs/25_kmeans_margin.ipynb #094a6253
 def _twins(s, bias): # Centroids that equal an earlier one never win; which ones have such a twin
     s.twin = None
     if s.labels is not None and s.sums[:, -1].all(): return bias
@@ -319,14 +333,16 @@ def _assign(s): # How many labels changed, how many points were looked at
     c, bias = _ranks(s)
     bias = _twins(s, bias)
     if s.labels is None:
-        m = _fill_sums(s, _measure(s, None, *_look(s, c, bias, None, None)))
-        return m, m
+        s.changed = _fill_sums(s, _measure(s, None, *_look(s, c, bias, None, None)))
+        return s.changed, s.changed
     rows, m = _active(s)
     looked = m if s.times is None else int(_of(s.times, rows).sum())
     if m * s.k >= 2**22 and s.k >= 96: rows, m = _tiers(s, c, bias, rows, m)
     if not m: return 0, looked
-    hint = _of(s.labels, rows)
-    return _correct(s, rows, hint, _measure(s, rows, *_look(s, c, bias, rows, hint))), looked
+    old = _of(s.labels, rows)
+    hint = None if s.changed > len(s.x) // 4 else old        # most labels will not stand
+    s.changed = _correct(s, rows, old, _measure(s, rows, *_look(s, c, bias, rows, hint)))
+    return s.changed, looked
 
 # %% ../../nbs/25_kmeans_margin.ipynb #0dfd10b8
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
