@@ -20,7 +20,7 @@ packages = sorted({way.package for way in WAYS.values()} - {'clusterlearn', 'sci
 TASKS = 'same start', 'default fit'
 # A fit has failed after `patience` times what the first way, scikit-learn, took, but not before
 # `least` seconds, and after `limit` seconds in any case.
-LONG = dict(limit=90, patience=1.5, least=5, repeats=4, spend=5, slow=12)
+LONG = dict(limit=90, patience=1.5, least=8, repeats=4, spend=5, slow=12)
 SHORT = dict(limit=20, patience=1.5, least=2, repeats=1, spend=1, slow=1)
 
 
