@@ -452,7 +452,7 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     "The means, shape (k, d); an empty cluster keeps its centroid."
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #01fffc71
+# %% ../../nbs/25_kmeans_margin.ipynb #3a6172d4
 def _engine(x, w, c, refill, callback, search, add): # State, functions, and which row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
@@ -472,9 +472,9 @@ def _safe(s, out, converged): # Whether rounding the centroids can change no lab
     moved = (out - s.c).abs().amax().item() * math.sqrt(out.shape[1])
     return s.lead > s.err + 4 * moved * math.sqrt(s.size)
 
-def _inertia(s, x, w, labels): # From the sums; by differences if hardly anything is left
+def _inertia(s, x, w, labels): # From the sums; by differences if too many digits cancel
     value = _value(s, s.c, s.sums).item()
-    if value > 1e-6 * s.total: return value
+    if value > 1e-6 * s.total and s.total > 1e-6 * len(x) * s.mean.square().sum(): return value
     parts = torch.cat([(p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x)])
     return (parts.sum() if w is None else parts @ w).item()
 
