@@ -201,7 +201,7 @@ def _check_choices(init, n_init, tol, empty, precision): # ValueError names what
         raise ValueError(f"n_init={n_init} with centroids as init: all runs would be the same; "
                          "use n_init=1")
 
-# %% ../../nbs/27_kmeans_lloyd.ipynb #975852aa
+# %% ../../nbs/27_kmeans_lloyd.ipynb #40b708ec
 def k_means(
     x, # Points, shape (n, d), on any device: a tensor, an array, a list, a data frame
     n_clusters:int, # Number of clusters, k
@@ -226,9 +226,10 @@ def k_means(
     else: device = None
     w, limit = _own_weights(sample_weight, x), tol * mean_variance(x) if tol else 0.
     seed = partial(initial_centroids, x, k, init, sample_weight=sample_weight, random_state=g)
-    starts = [(seed(), _refill(empty, g)) for _ in range(n_init)]
+    starts = [seed() for _ in range(n_init)]
+    refills = [_refill(empty, g) for _ in starts]
     engine, best = _engine(x, precision, deterministic), None
-    for i, (c, refill) in enumerate(starts, 1):
+    for i, (c, refill) in enumerate(zip(starts, refills), 1):
         run = partial(engine, x, c, sample_weight=w, max_iter=max_iter, tol=limit, refill=refill)
         r, stopped = _run(run, i, n_init, max_iter, verbose, callback)
         if best is None or r.inertia < best.inertia: best = r
