@@ -218,7 +218,7 @@ def _centroid_side(c, bias, shift, precision, tiles):
     padded[:k] = moved
     return narrow, narrow[:k, :d].double() / scale, moved, padded, 1 / scale
 
-# %% ../../nbs/26_kmeans_fused.ipynb #0ad985ae
+# %% ../../nbs/26_kmeans_fused.ipynb #9c3d745f
 def fused_two(
     x:Tensor, # Points, shape (n, d), any float dtype
     c:Tensor, # Centroids, shape (k, d), float32
@@ -241,7 +241,7 @@ def fused_two(
     if precision != "fp16": scale = 1.
     elif scale is None: scale = _scale(x, shift)
     narrow, seen, moved, padded, back_c = _centroid_side(c, bias, shift, precision, tiles)
-    _two_kernel[(-(-m // tiles["BN"]),)](
+    with torch.cuda.device_of(x): _two_kernel[(-(-m // tiles["BN"]),)](
         x, x if rows is None else rows.contiguous(), narrow, padded, x if shift is None else shift,
         labels, best, second, err, m, len(c), d, *x.stride(), narrow.shape[1], scale, 1 / scale,
         back_c, *_bound(c, seen, bias, moved, shift, precision), FORM=precision,
@@ -311,7 +311,7 @@ def fused_search(
         return look(x, c, bias, rows, hint, precision=precision, **where)
     return search
 
-# %% ../../nbs/26_kmeans_fused.ipynb #40fcd563
+# %% ../../nbs/26_kmeans_fused.ipynb #5009e96f
 @_jit
 def _slice_kernel(x, weights, order, begins, ends, out, d, step_n, step_d,
                   WEIGHTED: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr):
@@ -333,7 +333,8 @@ def _slice_sums(x, weights, order, begins, ends): # Sums of x[order[begin:end]],
     d = x.shape[1]
     bd = min(128, 1 << (d - 1).bit_length())
     out = x.new_empty(len(begins), d, dtype=torch.float64)
-    if len(out): _slice_kernel[(len(out), -(-d // bd))](
+    if not len(out): return out
+    with torch.cuda.device_of(x): _slice_kernel[(len(out), -(-d // bd))](
         x, x if weights is None else weights, order, begins, ends, out, d, *x.stride(),
         WEIGHTED=weights is not None, BN=max(16, 2048 // bd), BD=bd, num_warps=4)
     return out
@@ -379,7 +380,7 @@ def _sorted_sums(x, labels, n_clusters, weights=None, piece=1024): # Unchecked
     if weights is None: return add_up(x, None), counts.double()
     return add_up(x, weights), add_up(weights[:, None], None)[:, 0]
 
-# %% ../../nbs/26_kmeans_fused.ipynb #e33ad7cb
+# %% ../../nbs/26_kmeans_fused.ipynb #f6fc066a
 @_jit
 def _atomic_kernel(x, weights, labels, sums, n, d, step_n, step_d,
                    WEIGHTED: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr):
@@ -404,9 +405,10 @@ def atomic_sums(
     (n, d), sums = x.shape, x.new_zeros(n_clusters, x.shape[1], dtype=torch.float64)
     bd = min(128, 1 << (d - 1).bit_length())
     bn = max(16, 2048 // bd)
-    if n: _atomic_kernel[(-(-n // bn), -(-d // bd))](
-        x, x if weights is None else weights, labels, sums, n, d, *x.stride(),
-        WEIGHTED=weights is not None, BN=bn, BD=bd, num_warps=4)
+    if n:
+        with torch.cuda.device_of(x): _atomic_kernel[(-(-n // bn), -(-d // bd))](
+            x, x if weights is None else weights, labels, sums, n, d, *x.stride(),
+            WEIGHTED=weights is not None, BN=bn, BD=bd, num_warps=4)
     counts = torch.bincount(labels, None if weights is None else weights.double(), n_clusters)
     return sums, counts.double()
 
