@@ -142,7 +142,7 @@ def nearest_two(
 def _unit(): # The rounding of a factor, by the user's choice of precision
     return {"highest": 2**-24, "high": 2**-11, "medium": 2**-8}[torch.get_float32_matmul_precision()]
 
-# %% ../../nbs/25_kmeans_margin.ipynb #8a9c801b
+# %% ../../nbs/25_kmeans_margin.ipynb #f581b6a6
 def _pieces(x, rows=None): # Slices of the rows, and their points in float64
     step = max(64, 2**17 // x.shape[1])
     for i in range(0, len(x) if rows is None else len(rows), step):
@@ -154,7 +154,7 @@ def _add_rows(sums, labels, p): # p (m, d) to the sums (k, d) of their clusters
 
 def _state(x, w, c, times=None, search=None, add=_add_rows):
     n, k = len(x), len(c)
-    s = SimpleNamespace(x=x, w=w, c=c, k=k, times=times, search=search, add=add, labels=None)
+    s = SimpleNamespace(x=x, w=w, c=c, k=k, times=times, search=search, add=add, labels=None, least=0)
     s.mean, s.total = x.mean(0, dtype=torch.float32 if x.dtype != torch.float64 else None).double(), c.new_zeros(())
     s.q = x.new_empty(n, dtype=torch.float32)
     for part, p in _pieces(x):
@@ -317,7 +317,7 @@ def _tiers(s, c, bias, rows, m): # 32, 64, … fast ones, where a sample says th
         fast *= 2
     return rows, m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #094a6253
+# %% ../../nbs/25_kmeans_margin.ipynb #8469ec70
 def _twins(s, bias): # Centroids that equal an earlier one never win; which ones have such a twin
     s.twin = None
     if s.labels is not None and s.sums[:, -1].all(): return bias
@@ -337,6 +337,7 @@ def _assign(s): # How many labels changed, how many points were looked at
         return s.changed, s.changed
     rows, m = _active(s)
     looked = m if s.times is None else int(_of(s.times, rows).sum())
+    s.least = 0
     if m * s.k >= 2**22 and s.k >= 96: rows, m = _tiers(s, c, bias, rows, m)
     if not m: return 0, looked
     old = _of(s.labels, rows)
@@ -344,12 +345,12 @@ def _assign(s): # How many labels changed, how many points were looked at
     s.changed = _correct(s, rows, old, _measure(s, rows, *_look(s, c, bias, rows, hint)))
     return s.changed, looked
 
-# %% ../../nbs/25_kmeans_margin.ipynb #0dfd10b8
+# %% ../../nbs/25_kmeans_margin.ipynb #c892947b
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
 
-def _with_ones(z, dtype): # A column of ones beside z, shape (n, d + 1)
-    out = z.new_ones(len(z), z.shape[1] + 1, dtype=dtype)
-    out[:, :-1] = z
+def _with_one(x): # A column of ones beside x, shape (n, d + 1)
+    out = x.new_ones(len(x), x.shape[1] + 1)
+    out[:, :-1] = x
     return out
 
 def _reach(s, c): # Twice the error of a score, at most
@@ -357,11 +358,10 @@ def _reach(s, c): # Twice the error of a score, at most
     s.size, s.err = size, size * (8 * _unit() + (s.d + 4) * 2**-22)
 
 def _small_state(x, w, c, times=None):
-    s = SimpleNamespace(x=x.double(), c=c, labels=None, n=len(x), d=x.shape[1], times=times)
-    s.weighted = w is not None
-    s.mean = s.x.mean(0)
+    s = SimpleNamespace(x=x.double(), c=c, labels=None, n=len(x), d=x.shape[1], times=times, least=0)
+    s.mean, s.weighted = s.x.mean(0), w is not None
     z = s.x - s.mean
-    s.p, s.rows = _with_ones(z, torch.float32), _with_ones(s.x, torch.float64)
+    s.p, s.rows = z.float(), _with_one(s.x)
     q = z.square_() @ z.new_ones(s.d)                            # one product, cheaper than a sum
     s.total, s.size = q.sum() if w is None else q @ w, q.amax()
     if w is not None: s.rows *= w[:, None]
@@ -370,11 +370,11 @@ def _small_state(x, w, c, times=None):
     return s
 
 def _small_scores(s): # Shape (k, n)
-    z = s.c - s.mean
-    half = (z * z).sum(1, keepdim=True).mul_(-.5)
-    c = torch.cat([z, half], 1).float()
-    if _linear and s.d >= 8 and c.device.type == "cpu": return _linear(c, s.p, None, "none", [], "")
-    return c @ s.p.T
+    z = (s.c - s.mean).float()
+    square = (z * z).sum(1, keepdim=True)
+    if _linear and s.d >= 8 and z.device.type == "cpu":
+        return _linear(z, s.p, None, "none", [], "").sub_(square, alpha=.5)
+    return torch.addmm(square, z, s.p.T, beta=-.5)
 
 def _small_sums(s, old, new, changed): # Sums and counts (k, d + 1): anew, or corrected
     if old is None or s.weighted or 4 * changed > s.n or s.rows.numel() < 2**14:
@@ -395,6 +395,7 @@ def _small_assign(s):
     old, s.labels = s.labels, new
     changed = s.n if old is None else (old != new).count_nonzero().item()
     if changed: s.sums = _small_sums(s, old, new, changed)
+    s.least = 0 if s.weighted else s.least - changed         # no cluster has fewer points
     if s.times is None: return changed, s.n
     every = s.times.sum().item()
     return every if old is None else s.times[old != new].sum().item(), every
@@ -452,7 +453,7 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     "The means, shape (k, d); an empty cluster keeps its centroid."
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #3a6172d4
+# %% ../../nbs/25_kmeans_margin.ipynb #58279b41
 def _engine(x, w, c, refill, callback, search, add): # State, functions, and which row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
@@ -462,7 +463,8 @@ def _engine(x, w, c, refill, callback, search, add): # State, functions, and whi
     else: s, assign, move = _state(p, weight, c, times, search, add), _assign, _move
     def means(s):
         sums, counts = s.sums[:, :-1], s.sums[:, -1:]
-        if counts.amin().item() > 0: return sums / counts
+        if s.least <= 0: s.least = counts.amin().item()          # else too few labels changed
+        if s.least > 0: return sums / counts
         return refill(x, w, s.labels[which], s.c, sums.clone(), counts[:, 0].clone())
     notify = callback and (lambda i, c, labels: callback(i, c, labels[which]))
     return s, assign, move, means, notify, which
