@@ -2,9 +2,9 @@
 
 *Same start*: first centroids are given, stop when no label changes, at most 300 iterations.
 *Default fit*: the library's own start and stopping rule, started once, with another seed in each
-call. Every way runs in a process
-of its own, one at a time, in turn; an inertia is computed here, in float64, from the centroids that
-a way returned. A record is kept for each workload and task, and one for all hazards."""
+call. Every way runs in a process of its own, one at a time, in turn. Inertias are computed here, in
+float64, from the centroids that a way returned. A record is kept for each workload and task, and
+one for all hazards."""
 
 import contextlib, functools, itertools, os, tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +22,7 @@ TASKS = 'same start', 'default fit'
 # `least` seconds, and after `limit` seconds in any case.
 LONG = dict(limit=90, patience=1.5, least=8, repeats=4, spend=5, slow=12)
 SHORT = dict(limit=20, patience=1.5, least=2, repeats=1, spend=1, slow=1)
+hopeless = 'time', 'memory'  # Who failed so from the same start is not tried again
 
 
 def key(record):
@@ -89,13 +90,13 @@ def judged(got, w, path, first, cap):
     return got | dict(inertias=[s['inertia'] for s in seen]) | more
 
 
-def race(w, task, call, plan, tell, tired=()):
-    "Times and results of all ways that take part in `task`; those of `tired` are not asked"
+def race(w, task, call, plan, tell, tired=None):
+    "Times and results of all ways that take part in `task`; `tired` are failures of the task before"
     base, start, d = [], task == 'same start', w.x.shape[1]
     seeds = {name: itertools.count() for name in WAYS}
 
     def way(name, calls, first):
-        limits = [max(plan['least'], plan['patience'] * t) for t in base if first]
+        limits = [max(plan['least'], round(plan['patience'] * t, 1)) for t in base if first]
         options = dict(tol=WAYS[name].rest, max_iter=300) if start else {}
         drawn = [next(seeds[name]) for _ in range(calls)]
         with tempfile.TemporaryDirectory() as folder:
@@ -108,8 +109,10 @@ def race(w, task, call, plan, tell, tired=()):
                 return {n: v for n, v in got.items() if n != 'iterations'}
             return judged(got, w, out, first, 300 if start else WAYS[name].cap)
 
-    why = 'not tried: it took too long from the same start'
-    out = {name: dict(failed='time', why=why) for name in tired}
+    out = {
+        who: dict(failed=f, why='not tried after the same start')
+        for who, f in (tired or {}).items()
+    }
     out |= {name: dict(absent=why) for name, x in WAYS.items() if (why := absent(x, task, d))}
     ways = {name: functools.partial(way, name) for name in WAYS if name not in out}
     pace = {name: plan[name] for name in ('repeats', 'spend', 'slow')}
@@ -125,7 +128,7 @@ def timings(names, plan, threads, memory):
             give(w.x, w.init)
             for task in TASKS:
                 tell = functools.partial(progress, f'{name}, {task}')
-                tired = [who for who, r in ways.items() if r.get('failed') == 'time']
+                tired = {who: r['failed'] for who, r in ways.items() if r.get('failed') in hopeless}
                 ways = race(w, task, call, plan, tell, tired)
                 n, d = w.x.shape
                 facts = dict(workload=name, task=task, data=WORKLOADS[name][0], n=n, d=d, k=w.k)
@@ -162,12 +165,22 @@ def outcome(got, name, h):
     return got
 
 
+def cores():
+    "How many this process may use"
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+def half_the_memory():
+    "In GB; a way that asks for more has failed"
+    return round(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**31, 1)
+
+
 def run(quick, only=None, threads=None, limit=None):
     "Yield a record for each workload and task, and one for the hazards"
-    threads = threads or len(os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else ())
-    threads = threads or os.cpu_count()
+    if only and only not in (*WORKLOADS, 'hazards'):
+        raise SystemExit(f'--only {only}: known are {", ".join(WORKLOADS)}, hazards')
+    threads, memory = threads or cores(), half_the_memory()
     torch.set_num_threads(threads)
-    memory = round(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**31, 1)
     plan = (SHORT if quick else LONG) | ({'limit': limit} if limit else {})
     names = [only] if only in WORKLOADS else [] if only else QUICK if quick else FULL
     # a full run hires new workers for each workload: none has memory left from the one before

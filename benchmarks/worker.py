@@ -3,7 +3,7 @@
 Orders come in as lines of JSON, one answer goes out for each. A crash, a loop without end or a
 greedy allocation ends this process and no other; threads and peak memory are this way's alone."""
 
-import ctypes, faulthandler, gc, json, os, sys, time
+import ctypes, faulthandler, gc, json, os, re, sys, time
 from pathlib import Path
 import numpy as np
 from benchmarks.peers import WAYS
@@ -125,6 +125,8 @@ def hazard(name):
 def why(e):
     "An exception in one line, and whether memory was the reason"
     lines = f'{type(e).__name__}: {e}'.strip().splitlines()
+    if asked := re.search(r'tried to allocate (\d+) bytes', str(e)):  # torch's words, but shorter
+        return dict(failed='memory', why=f'asked for {int(asked[1]) / 1e9:.1f} GB in one piece')
     greedy = isinstance(e, MemoryError) or 'memory' in str(e).lower() or 'bad_alloc' in str(e)
     return dict(failed='memory' if greedy else 'error', why=lines[0][:300])
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.cluster import KMeans
 
 from benchmarks import __main__ as command
-from benchmarks import hazards, kmeans, workloads
+from benchmarks import hazards, kmeans, worker, workloads
 from benchmarks.harness import ask, answer, clustering, dismiss, hire, race, save, turns
 from benchmarks.hazards import HAZARDS, outcome
 
@@ -198,6 +198,14 @@ def test_a_library_that_is_missing_is_recorded(odd):
     assert ready['failed'] == 'error' and 'no_such_library' in ready['why']
 
 
+def test_memory_failures_are_told_in_few_words():
+    with pytest.raises(RuntimeError) as e:
+        torch.empty(10**17)
+    assert worker.why(e.value) == dict(failed='memory', why='asked for 400000000.0 GB in one piece')
+    assert worker.why(MemoryError('no'))['failed'] == 'memory'
+    assert worker.why(ValueError('a\nb')) == dict(failed='error', why='ValueError: a')
+
+
 @pytest.mark.skipif(not os.path.exists('/proc/self/clear_refs'), reason='no peaks without /proc')
 def test_peak_memory_is_that_of_the_fit(odd, tmp_path):
     w, _ = odd('greedy')
@@ -236,8 +244,8 @@ def test_who_took_too_long_is_not_asked_again(monkeypatch):
         return dict(failed='time', why='no result')
 
     w = workloads.load('W6')
-    got = kmeans.race(w, 'default fit', call, kmeans.SHORT, lambda *_: None, [names[1]])
-    assert asked == [names[0]] and 'not tried' in got[names[1]]['why']
+    got = kmeans.race(w, 'default fit', call, kmeans.SHORT, lambda *_: None, {names[1]: 'memory'})
+    assert asked == [names[0]] and got[names[1]]['failed'] == 'memory'
 
 
 def test_limits_follow_scikit_learn(monkeypatch):
@@ -308,11 +316,30 @@ def test_every_benchmark_is_there_and_unknown_options_are_refused():
     assert command.options(kmeans.run, Args) == dict(only='W3')
 
 
+def test_an_unknown_workload_is_refused():
+    with pytest.raises(SystemExit, match='--only W9: known are W1, W2'):
+        next(kmeans.run(False, only='W9'))
+
+
 def test_a_record_is_written_whole(tmp_path):
     save(tmp_path / 'r.json', 'kmeans', [dict(workload='W1')], ('faiss-cpu',))
     got = json.loads((tmp_path / 'r.json').read_text())
     assert got['records'] == [dict(workload='W1')] and 'faiss-cpu' in got['versions']
     assert got['machine']['threads'] == torch.get_num_threads()
+
+
+def test_the_stored_record_is_whole():
+    record = json.loads((command.here / 'results' / 'kmeans.json').read_text())
+    stored = {kmeans.key(r): r for r in record['records']}
+    wanted = {(w, t) for w in workloads.FULL for t in kmeans.TASKS} | {('hazards', None)}
+    assert stored.keys() == wanted
+    for r in stored.values():
+        assert r['ways'].keys() == kmeans.WAYS.keys()
+    for key in wanted - {('hazards', None)}:
+        assert 'best' in stored[key]['ways']['clusterlearn'], key
+        assert 'best' in stored[key]['ways']['scikit-learn'], key
+    ours = stored['hazards', None]['ways']['clusterlearn']
+    assert ours.keys() == HAZARDS.keys() and {o['outcome'] for o in ours.values()} == {'ok'}
 
 
 #  Workloads
