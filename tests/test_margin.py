@@ -43,6 +43,21 @@ def test_tiers_are_exact(monkeypatch, spread):
     assert r.history[-1].n_searched < len(x)
 
 
+def test_tiers_ask_the_search_they_were_given():
+    x = blobs(128, 400, dim=8, var=10.0, extent=6.0, random_state=1).points
+    asked = []
+
+    def search(p, c, bias, rows, hint):
+        asked.append(len(c))
+        norms = (p if rows is None else p[rows]).double().norm(dim=1)
+        size, most = c.double().norm(dim=1).max(), bias[bias.isfinite()].abs().max()
+        err = 2**-20 * (norms * size + most)
+        return *margin.nearest_two(p, c, bias, rows, hint), err.float()
+
+    same(x, forgy(x, 128), 25, search=search)
+    assert min(asked) < 128 == max(asked)
+
+
 def test_an_outlier_puts_nobody_else_in_doubt(monkeypatch):
     x = torch.rand(20_000, 16, generator=torch.Generator().manual_seed(0)) * 70 - 35
     x[0] = 1e4

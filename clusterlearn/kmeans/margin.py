@@ -66,14 +66,15 @@ def _scores(p, c, bias): # Products of p (m, d) with c (k, d), plus bias (k,): s
         return _linear(p, c, bias, "none", [], "")
     return torch.addmm(bias, p, c.T)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #27bfcf30
+# %% ../../nbs/25_kmeans_margin.ipynb #d9a32705
 _block = 2**19
 
-def _step(width): # Rows of a block, a power of two
-    return min(2**15, max(64, 1 << (_block // width).bit_length() - 1))
+def _step(x, width): # Rows of a block, a power of two; a GPU wants more at a time
+    more = 64 if x.is_cuda else 1
+    return min(more * 2**15, max(64, 1 << (more * _block // width).bit_length() - 1))
 
 def _blocks(x, rows, k): # Slices of the rows, and their points in float32
-    m, step = len(x) if rows is None else len(rows), _step(max(k, x.shape[1]))
+    m, step = len(x) if rows is None else len(rows), _step(x, max(k, x.shape[1]))
     if rows is not None:                                     # equal parts, in one of eight sizes
         part = -(-m // -(-m // step)) if m else 0
         size = -(-part // (step // 8)) * (step // 8)
@@ -142,9 +143,9 @@ def nearest_two(
 def _unit(): # The rounding of a factor, by the user's choice of precision
     return {"highest": 2**-24, "high": 2**-11, "medium": 2**-8}[torch.get_float32_matmul_precision()]
 
-# %% ../../nbs/25_kmeans_margin.ipynb #f581b6a6
+# %% ../../nbs/25_kmeans_margin.ipynb #db7a3ef2
 def _pieces(x, rows=None): # Slices of the rows, and their points in float64
-    step = max(64, 2**17 // x.shape[1])
+    step = max(64, 2**(24 if x.is_cuda else 17) // x.shape[1])
     for i in range(0, len(x) if rows is None else len(rows), step):
         p = x[i:i + step] if rows is None else x.index_select(0, rows[i:i + step])
         yield slice(i, i + step), p.double()
@@ -239,11 +240,15 @@ def _active(s, rows=None): # Those of the rows whose margin may be used up, None
     at = over.nonzero()[:, 0]
     return at if rows is None else rows.index_select(0, at), m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #c0821a99
+# %% ../../nbs/25_kmeans_margin.ipynb #ddbd0f7b
+def _add_counts(s, labels, w, sign=1): # Of points, or of their weights
+    if w is None: s.sums[:, -1] += sign * torch.bincount(labels, minlength=s.k)
+    else: s.add(s.sums[:, -1:], labels, sign * w[:, None])
+
 def _fill_sums(s, labels): # From nothing; how many labels
     for part, p in _pieces(s.x):
         s.add(s.sums[:, :-1], labels[part], p if s.w is None else p * s.w[part, None])
-    s.sums[:, -1] += torch.bincount(labels, s.w, minlength=s.k)
+    _add_counts(s, labels, s.w)
     if s.w is not None: s.members = torch.bincount(labels, s.w > 0, minlength=s.k)
     s.labels = labels.clone()
     return len(labels) if s.times is None else int(s.times.sum())
@@ -258,7 +263,8 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
         s.add(s.sums[:, :-1], new[part], p)
         s.add(s.sums[:, :-1], old[part], -p)
     w = None if s.w is None else s.w.index_select(0, rows)
-    s.sums[:, -1] += torch.bincount(new, w, minlength=s.k) - torch.bincount(old, w, minlength=s.k)
+    _add_counts(s, new, w)
+    _add_counts(s, old, w, -1)
     s.labels.scatter_(0, rows, new)
     if s.w is not None:                                      # what is empty is exactly empty
         s.members += torch.bincount(new, w > 0, minlength=s.k) - torch.bincount(old, w > 0, minlength=s.k)
@@ -274,7 +280,7 @@ def _move(s, c): # The clocks run
     s.path = s.path + moves * _more
     s.used = s.used + (moves + s.other) * _more
 
-# %% ../../nbs/25_kmeans_margin.ipynb #05c9ab6c
+# %% ../../nbs/25_kmeans_margin.ipynb #988b9b36
 def _endangered(s, rows, fast, rest, before): # Rows, and what the slow ones leave of their margins
     before = before.clone()
     before[fast] = math.inf                                  # these points have a fast centroid
@@ -287,9 +293,11 @@ def _endangered(s, rows, fast, rest, before): # Rows, and what the slow ones lea
 
 def _tier(s, c, bias, rows, fast, rest, before): # Compare with the fast only; the rows that are left
     rows_now, labels, due, left = _endangered(s, rows, fast, rest, before)
-    best = _most(s.p, c.index_select(0, fast), bias.index_select(0, fast), rows_now)
+    c, bias = c.index_select(0, fast), bias.index_select(0, fast)
+    if s.search: _, best, _, err = s.search(s.p, c, bias, rows_now, None)
+    else: best, err = _most(s.p, c, bias, rows_now), _err(s, _of(s.q, rows_now))
     q, own = _of(s.q, rows_now), _of(s.own, rows_now) + s.path_high.index_select(0, labels)
-    gap = (q - 2 * (best + _err(s, q))).clamp_(min=0).sqrt_().mul_(_less).sub_(own, alpha=_more)
+    gap = (q - 2 * (best + err)).clamp_(min=0).sqrt_().mul_(_less).sub_(own, alpha=_more)
     gap = torch.minimum(gap, left)
     new = torch.maximum(gap * _less + s.used_low.index_select(0, labels), due)
     new = torch.where(gap > 0, new, due)
