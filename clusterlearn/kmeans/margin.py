@@ -66,7 +66,7 @@ def _scores(p, c, bias): # Products of p (m, d) with c (k, d), plus bias (k,): s
         return _linear(p, c, bias, "none", [], "")
     return torch.addmm(bias, p, c.T)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #d9a32705
+# %% ../../nbs/25_kmeans_margin.ipynb #082b0b50
 _block = 2**19
 
 def _step(x, width): # Rows of a block, a power of two; a GPU wants more at a time
@@ -78,7 +78,7 @@ def _blocks(x, rows, k): # Slices of the rows, and their points in float32
     if rows is not None:                                     # equal parts, in one of eight sizes
         part = -(-m // -(-m // step)) if m else 0
         size = -(-part // (step // 8)) * (step // 8)
-        space, step = x.new_zeros(size, x.shape[1]), size
+        space, step = x.new_zeros(size, x.shape[1]), max(1, size)
     for i in range(0, m, step):
         j = min(m, i + step)
         if rows is None: p = x[i:j]
@@ -143,7 +143,7 @@ def nearest_two(
 def _unit(): # The rounding of a factor, by the user's choice of precision
     return {"highest": 2**-24, "high": 2**-11, "medium": 2**-8}[torch.get_float32_matmul_precision()]
 
-# %% ../../nbs/25_kmeans_margin.ipynb #db7a3ef2
+# %% ../../nbs/25_kmeans_margin.ipynb #9ebe9ab4
 def _pieces(x, rows=None): # Slices of the rows, and their points in float64
     step = max(64, 2**(24 if x.is_cuda else 17) // x.shape[1])
     for i in range(0, len(x) if rows is None else len(rows), step):
@@ -162,7 +162,7 @@ def _state(x, w, c, times=None, search=None, add=_add_rows):
         q = (p - s.mean).square_().sum(1)
         s.q[part] = q
         s.total += (q if w is None else q * w[part]).sum()
-    s.sums, s.path, s.used = c.new_zeros(k, x.shape[1] + 1), *c.new_zeros(2, k)     # counts beside the sums
+    s.sums, s.counts, s.path, s.used = torch.zeros_like(c), *c.new_zeros(3, k)
     s.p, s.shift = x, s.mean
     if s.mean.square().sum() > 16 * s.q.mean():
         s.p, s.shift = torch.empty_like(x, dtype=torch.float32), torch.zeros_like(s.mean)
@@ -171,7 +171,7 @@ def _state(x, w, c, times=None, search=None, add=_add_rows):
 
 def _of(v, rows): return v if rows is None else v.index_select(0, rows)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #106daa4b
+# %% ../../nbs/25_kmeans_margin.ipynb #f406cadd
 def _slope(s, size, bias): # alpha and beta, for centroids of at most this norm
     alpha = (2 * _unit() + (len(s.mean) + 3) * 2**-24) * size
     return alpha, alpha * s.shift.norm().item() + 2**-22 * bias
@@ -188,10 +188,10 @@ def _ranks(s):
         s.near = ((large - small) / 4) ** 2, _slope(s, small, bias[order[:i]].abs().amax().item())
     return c, bias.float()
 
-def _err(s, q):
+def _err(s, q, near=True):
     alpha, beta = s.slope
     r = q.sqrt()
-    if s.near is None: return r.mul_(alpha).add_(beta)
+    if s.near is None or not near: return r.mul_(alpha).add_(beta)
     limit, (a, b) = s.near
     return torch.where(q <= limit, r * a + b, r * alpha + beta)
 
@@ -200,7 +200,7 @@ def _look(s, c, bias, rows, hint): # Labels, the two best scores, their error, a
     if s.search: return *s.search(s.p, c, bias, rows, hint), q
     return *nearest_two(s.p, c, bias, rows, hint), _err(s, q), q
 
-# %% ../../nbs/25_kmeans_margin.ipynb #eca0c024
+# %% ../../nbs/25_kmeans_margin.ipynb #b75e260d
 _more, _less = 1 + 1e-6, 1 - 1e-6                            # wider than what float32 rounds away
 
 def _round_clocks(s):
@@ -233,21 +233,21 @@ def _measure(s, rows, labels, best, second, err, q): # Margins from scores; labe
     else: s.due.scatter_(0, rows, due); s.own.scatter_(0, rows, own)
     return labels
 
-def _active(s, rows=None): # Those of the rows whose margin may be used up, None for all; how many
+def _active(s, rows=None): # Those of the rows whose margin may be used up; how many
     over = _of(s.due, rows) <= s.used_high.index_select(0, _of(s.labels, rows))
-    m = int(over.count_nonzero())
-    if rows is None and m > .7 * len(s.x): return None, m
     at = over.nonzero()[:, 0]
-    return at if rows is None else rows.index_select(0, at), m
+    return at if rows is None else rows.index_select(0, at), len(at)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #ddbd0f7b
+def _most(s, rows): return None if len(rows) > .7 * len(s.x) else rows       # None is all
+
+# %% ../../nbs/25_kmeans_margin.ipynb #d04afaa5
 def _add_counts(s, labels, w, sign=1): # Of points, or of their weights
-    if w is None: s.sums[:, -1] += sign * torch.bincount(labels, minlength=s.k)
-    else: s.add(s.sums[:, -1:], labels, sign * w[:, None])
+    if w is None: s.counts += sign * torch.bincount(labels, minlength=s.k)
+    else: s.add(s.counts[:, None], labels, sign * w[:, None])
 
 def _fill_sums(s, labels): # From nothing; how many labels
     for part, p in _pieces(s.x):
-        s.add(s.sums[:, :-1], labels[part], p if s.w is None else p * s.w[part, None])
+        s.add(s.sums, labels[part], p if s.w is None else p * s.w[part, None])
     _add_counts(s, labels, s.w)
     if s.w is not None: s.members = torch.bincount(labels, s.w > 0, minlength=s.k)
     s.labels = labels.clone()
@@ -257,18 +257,18 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
     at = (old != new).nonzero()[:, 0]
     if not len(at): return 0
     rows = at if rows is None else rows.index_select(0, at)
-    old, new, s.sums = old.index_select(0, at), new.index_select(0, at), s.sums.clone()
+    old, new = old.index_select(0, at), new.index_select(0, at)
     for part, p in _pieces(s.x, rows):
         if s.w is not None: p = p * s.w.index_select(0, rows[part])[:, None]
-        s.add(s.sums[:, :-1], new[part], p)
-        s.add(s.sums[:, :-1], old[part], -p)
+        s.add(s.sums, new[part], p)
+        s.add(s.sums, old[part], -p)
     w = None if s.w is None else s.w.index_select(0, rows)
     _add_counts(s, new, w)
     _add_counts(s, old, w, -1)
     s.labels.scatter_(0, rows, new)
     if s.w is not None:                                      # what is empty is exactly empty
         s.members += torch.bincount(new, w > 0, minlength=s.k) - torch.bincount(old, w > 0, minlength=s.k)
-        s.sums[s.members == 0] = 0.
+        s.sums[s.members == 0] = s.counts[s.members == 0] = 0.
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
 def _move(s, c): # The clocks run
@@ -280,55 +280,55 @@ def _move(s, c): # The clocks run
     s.path = s.path + moves * _more
     s.used = s.used + (moves + s.other) * _more
 
-# %% ../../nbs/25_kmeans_margin.ipynb #988b9b36
-def _endangered(s, rows, fast, rest, before): # Rows, and what the slow ones leave of their margins
-    before = before.clone()
-    before[fast] = math.inf                                  # these points have a fast centroid
-    if s.twin is not None: before[s.twin] = math.inf
-    labels, due = _of(s.labels, rows), _of(s.due, rows)
+# %% ../../nbs/25_kmeans_margin.ipynb #6d72a4db
+def _endangered(s, rows, rest, before): # Rows, and what the slow centroids leave of their margins
+    labels, due = s.labels.index_select(0, rows), s.due.index_select(0, rows)
     left = due - before.index_select(0, labels) - rest
-    if rows is None or (left > 0).count_nonzero() > .8 * len(rows): return rows, labels, due, left
+    if (left > 0).count_nonzero() > .8 * len(rows): return rows, labels, due, left
     at = (left > 0).nonzero()[:, 0]
     return tuple(v.index_select(0, at) for v in (rows, labels, due, left))
 
+def _fast_rivals(s, c, bias, fast, rows, labels): # Best score among the fast, without the own; its error
+    c = torch.cat([c.index_select(0, fast), c.new_zeros(1, c.shape[1])])
+    bias = torch.cat([bias.index_select(0, fast), bias.new_full((1,), -math.inf)])
+    place = torch.full((s.k,), len(fast), device=c.device)
+    place[fast] = torch.arange(len(fast), device=c.device)
+    own = place.index_select(0, labels)
+    if not s.search:
+        err = _err(s, s.q.index_select(0, rows), near=False)
+        return _rivals(s.p, c, bias, None if len(rows) == len(s.x) else rows, own)[1], err
+    found, best, second, err = s.search(s.p, c, bias, rows, None)
+    return torch.where(found == own, second, best), err
+
 def _tier(s, c, bias, rows, fast, rest, before): # Compare with the fast only; the rows that are left
-    rows_now, labels, due, left = _endangered(s, rows, fast, rest, before)
-    c, bias = c.index_select(0, fast), bias.index_select(0, fast)
-    if s.search: _, best, _, err = s.search(s.p, c, bias, rows_now, None)
-    else: best, err = _most(s.p, c, bias, rows_now), _err(s, _of(s.q, rows_now))
-    q, own = _of(s.q, rows_now), _of(s.own, rows_now) + s.path_high.index_select(0, labels)
-    gap = (q - 2 * (best + err)).clamp_(min=0).sqrt_().mul_(_less).sub_(own, alpha=_more)
-    gap = torch.minimum(gap, left)
-    new = torch.maximum(gap * _less + s.used_low.index_select(0, labels), due)
-    new = torch.where(gap > 0, new, due)
-    if rows_now is None: s.due = new
-    else: s.due.scatter_(0, rows_now, new)
+    some, labels, due, left = _endangered(s, rows, rest, before)
+    best, err = _fast_rivals(s, c, bias, fast, some, labels)
+    own = s.own.index_select(0, some) + s.path_high.index_select(0, labels)
+    gap = (s.q.index_select(0, some) - 2 * (best + err)).clamp_(min=0).sqrt_().mul_(_less).sub_(own, alpha=_more)
+    new = torch.minimum(gap, left) * _less + s.used_low.index_select(0, labels)
+    new = torch.where(new > s.used_high.index_select(0, labels), torch.maximum(new, due), due)
+    s.due.scatter_(0, some, new)
     return _active(s, rows)
 
-def _most(x, c, bias, rows): # The largest score of each row
-    out = bias.new_empty(len(x) if rows is None else len(rows))
-    c, bias = _pad(c, bias)
-    for part, p in _blocks(x, rows, len(c)):
-        torch.amax(_scores(p, c, bias)[:len(out[part])], 1, out=out[part])
-    return out
-
-def _tiers(s, c, bias, rows, m): # 32, 64, … fast ones, where a sample says that it pays
+def _tiers(s, c, bias, rows, m): # 31, 63, … fast ones, where a sample says that it pays
     speed, order = s.moves.sort(descending=True)
-    before, fast = ((s.used * (1 + 2**-22) - s.other) * (1 + 2**-22)).float(), 32
-    while fast <= s.k // 2 and m:
-        some = torch.arange(0, len(s.x), 16, device=bias.device) if rows is None else rows[::16]
+    before, columns = ((s.used * (1 + 2**-22) - s.other) * (1 + 2**-22)).float(), 32
+    if s.twin is not None: before[s.twin] = math.inf
+    while columns <= s.k // 2 and m:
+        some = rows[::16]
         left = s.due.index_select(0, some) - before.index_select(0, s.labels.index_select(0, some))
-        saved = (left > speed[fast]).float().mean().item() * (s.k + 12) - fast - 24
+        rest = speed[columns - 1].item() * _more
+        saved = (left > rest).float().mean().item() * (s.k + 12) - columns - 24
         if saved > .15 * s.k:
-            rows, m = _tier(s, c, bias, rows, order[:fast], speed[fast].item() * _more, before)
-            fast *= 2
-        fast *= 2
+            rows, m = _tier(s, c, bias, rows, order[:columns - 1], rest, before)
+            columns *= 2
+        columns *= 2
     return rows, m
 
-# %% ../../nbs/25_kmeans_margin.ipynb #8469ec70
+# %% ../../nbs/25_kmeans_margin.ipynb #86f99a18
 def _twins(s, bias): # Centroids that equal an earlier one never win; which ones have such a twin
     s.twin = None
-    if s.labels is not None and s.sums[:, -1].all(): return bias
+    if s.labels is not None and s.counts.all(): return bias
     _, group, times = torch.unique(s.c, dim=0, return_inverse=True, return_counts=True)
     if len(times) == s.k: return bias
     index = torch.arange(s.k, device=bias.device)
@@ -344,12 +344,13 @@ def _assign(s): # How many labels changed, how many points were looked at
         s.changed = _fill_sums(s, _measure(s, None, *_look(s, c, bias, None, None)))
         return s.changed, s.changed
     rows, m = _active(s)
-    looked = m if s.times is None else int(_of(s.times, rows).sum())
+    looked = m if s.times is None else int(s.times.index_select(0, rows).sum())
     s.least = 0
     if m * s.k >= 2**22 and s.k >= 96: rows, m = _tiers(s, c, bias, rows, m)
     if not m: return 0, looked
+    rows = _most(s, rows)                                    # gathering nearly all does not pay
     old = _of(s.labels, rows)
-    hint = None if s.changed > len(s.x) // 4 else old        # most labels will not stand
+    hint = None if s.changed > len(s.x) // 2 else old        # most labels will not stand
     s.changed = _correct(s, rows, old, _measure(s, rows, *_look(s, c, bias, rows, hint)))
     return s.changed, looked
 
@@ -428,7 +429,7 @@ def _distinct(x): # Different rows, which one each row is, how many there are of
     which = torch.empty_like(order).scatter_(0, order, fresh.cumsum(0) - 1)
     return x[order[fresh]], which, torch.bincount(which)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #0a15d47c
+# %% ../../nbs/25_kmeans_margin.ipynb #e8fd21c2
 def _value(s, c, sums): # Inertia of centroids (…, k, d) with sums and counts (…, k, d + 1)
     z, counts = c - s.mean, sums[..., -1:]
     inner = z * (sums[..., :-1] - counts * s.mean)
@@ -440,13 +441,17 @@ def _history(s, kept): # From centroids, sums, the next centroids, and two numbe
     inertia, shift, empty = (v.tolist() for v in values)
     return [Iteration(a, b, *t[3:], e) for a, b, t, e in zip(inertia, shift, kept, empty)]
 
+def _totals(s): # Sums and counts, shape (k, d + 1)
+    return torch.cat([s.sums, s.counts[:, None]], 1) if hasattr(s, "counts") else s.sums
+
 def _run(s, assign, move, means, max_iter, tol, callback): # History, and whether it converged
     history, kept, n = [], [], 0
     for n in range(max_iter):
         changed, looked = assign(s)
         fixed = n > 0 and not changed
-        new = s.c if fixed else means(s)
-        kept.append((s.c, s.sums, new, changed, looked))
+        totals = _totals(s)
+        new = s.c if fixed else means(s, totals)
+        kept.append((s.c, totals, new, changed, looked))
         if callback is not None or tol > 0 or len(kept) * new.numel() > 2**16:
             history, kept = history + _history(s, kept), []
         if fixed: break
@@ -461,7 +466,7 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     "The means, shape (k, d); an empty cluster keeps its centroid."
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #58279b41
+# %% ../../nbs/25_kmeans_margin.ipynb #14e11cb5
 def _engine(x, w, c, refill, callback, search, add): # State, functions, and which row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
@@ -469,8 +474,8 @@ def _engine(x, w, c, refill, callback, search, add): # State, functions, and whi
     if search is None and _is_small(*p.shape, len(c)):
         s, assign, move = _small_state(p, weight, c, times), _small_assign, _small_move
     else: s, assign, move = _state(p, weight, c, times, search, add), _assign, _move
-    def means(s):
-        sums, counts = s.sums[:, :-1], s.sums[:, -1:]
+    def means(s, totals):
+        sums, counts = totals[:, :-1], totals[:, -1:]
         if s.least <= 0: s.least = counts.amin().item()          # else too few labels changed
         if s.least > 0: return sums / counts
         return refill(x, w, s.labels[which], s.c, sums.clone(), counts[:, 0].clone())
@@ -483,7 +488,7 @@ def _safe(s, out, converged): # Whether rounding the centroids can change no lab
     return s.lead > s.err + 4 * moved * math.sqrt(s.size)
 
 def _inertia(s, x, w, labels): # From the sums; by differences if too many digits cancel
-    value = _value(s, s.c, s.sums).item()
+    value = _value(s, s.c, _totals(s)).item()
     if value > 1e-6 * s.total and s.total > 1e-6 * len(x) * s.mean.square().sum(): return value
     parts = torch.cat([(p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x)])
     return (parts.sum() if w is None else parts @ w).item()
