@@ -105,10 +105,10 @@ def test_output_on_a_full_disk():
 
 def test_bar_and_ctrl_c():
     "A terminal sees the bar on standard error; Ctrl-C ends with one line, status 130 and no file"
-    np.save('big.npy', np.random.default_rng(0).random((100_000, 16), np.float32))
+    np.save('big.npy', np.random.default_rng(0).random((400_000, 16), np.float32))
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
-    words = 'big.npy --k 100 --max-iters 5000 --out l.csv --device cpu'.split()
+    words = 'big.npy --k 200 --max-iters 5000 --tol 0 --out l.csv --device cpu'.split()
     p = subprocess.Popen([*command, *words],
                          stdout=subprocess.PIPE, stderr=theirs, start_new_session=True)
     os.close(theirs)

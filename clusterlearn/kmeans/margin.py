@@ -17,7 +17,7 @@ from ..data import as_points, _as_float
 from .batch import _direct
 from .seeding import as_weights
 
-# %% ../../nbs/25_kmeans_margin.ipynb #850e439e
+# %% ../../nbs/25_kmeans_margin.ipynb #8004ba5a
 def lloyd_plain(
     x:Tensor, # Points, shape (n, d)
     centroids:Tensor, # Where to start, shape (k, d)
@@ -29,7 +29,8 @@ def lloyd_plain(
         labels = torch.cdist(x, c, **_direct).argmin(1)
         all_labels.append(labels)
         if len(all_labels) > 1 and torch.equal(labels, all_labels[-2]): break
-        sums, counts = torch.zeros_like(c).index_add_(0, labels, x), labels.bincount(minlength=len(c))
+        sums = torch.zeros_like(c).index_add_(0, labels, x)
+        counts = labels.bincount(minlength=len(c))
         c = torch.where(counts[:, None] > 0, sums / counts[:, None], c)
     return c, all_labels
 
@@ -139,11 +140,12 @@ def nearest_two(
     found = _top_two(x, c, bias, doubt if rows is None else rows.index_select(0, doubt))
     return tuple(v.scatter(0, doubt, new) for v, new in zip((hint, best, second), found))
 
-# %% ../../nbs/25_kmeans_margin.ipynb #d41c983b
+# %% ../../nbs/25_kmeans_margin.ipynb #15a14fcd
 def _unit(): # The rounding of a factor, by the user's choice of precision
-    return {"highest": 2**-24, "high": 2**-11, "medium": 2**-8}[torch.get_float32_matmul_precision()]
+    bits = {"highest": 24, "high": 11, "medium": 8}
+    return 2. ** -bits[torch.get_float32_matmul_precision()]
 
-# %% ../../nbs/25_kmeans_margin.ipynb #9ebe9ab4
+# %% ../../nbs/25_kmeans_margin.ipynb #5ed21c47
 def _pieces(x, rows=None): # Slices of the rows, and their points in float64
     step = max(64, 2**(24 if x.is_cuda else 17) // x.shape[1])
     for i in range(0, len(x) if rows is None else len(rows), step):
@@ -155,8 +157,9 @@ def _add_rows(sums, labels, p): # p (m, d) to the sums (k, d) of their clusters
 
 def _state(x, w, c, times=None, search=None, add=_add_rows):
     n, k = len(x), len(c)
-    s = SimpleNamespace(x=x, w=w, c=c, k=k, times=times, search=search, add=add, labels=None, least=0)
-    s.mean, s.total = x.mean(0, dtype=torch.float32 if x.dtype != torch.float64 else None).double(), c.new_zeros(())
+    s = SimpleNamespace(x=x, w=w, c=c, k=k, times=times, search=search, add=add)
+    s.labels, s.least, s.total = None, 0, c.new_zeros(())
+    s.mean = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32)).double()
     s.q = x.new_empty(n, dtype=torch.float32)
     for part, p in _pieces(x):
         q = (p - s.mean).square_().sum(1)
@@ -200,7 +203,7 @@ def _look(s, c, bias, rows, hint): # Labels, the two best scores, their error, a
     if s.search: return *s.search(s.p, c, bias, rows, hint), q
     return *nearest_two(s.p, c, bias, rows, hint), _err(s, q), q
 
-# %% ../../nbs/25_kmeans_margin.ipynb #b75e260d
+# %% ../../nbs/25_kmeans_margin.ipynb #2b5f4b62
 _more, _less = 1 + 1e-6, 1 - 1e-6                            # wider than what float32 rounds away
 
 def _round_clocks(s):
@@ -217,15 +220,17 @@ def _settle(s, rows): # By differences, in float64: labels, distances, margins
         out.append((labels, (own * _more).float(), ((other - own) * _less).float()))
     return [torch.cat(v) for v in zip(*out)]
 
-def _measure(s, rows, labels, best, second, err, q): # Margins from scores; labels where those are in doubt
+def _measure(s, rows, labels, best, second, err, q): # Margins from scores; labels, doubts settled
     lead, q = best - second - 2 * err, q + 2 * err
     own = torch.sub(q, best, alpha=2).clamp_(min=0).sqrt_()
     other = torch.sub(q, second, alpha=2).clamp_(min=0).sqrt_()
     doubt = (~(lead > 0)).nonzero()[:, 0]
-    margin = lead.mul_(2 * _less).div_(other.add_(own)) if s.k > 1 else torch.full_like(lead, math.inf)
+    margin = lead.mul_(2 * _less).div_(other.add_(own))
+    if s.k == 1: margin.fill_(math.inf)
     if len(doubt):
         exact = _settle(s, doubt if rows is None else rows.index_select(0, doubt))
-        labels, own, margin = (v.scatter(0, doubt, new) for v, new in zip((labels, own, margin), exact))
+        pairs = zip((labels, own, margin), exact)
+        labels, own, margin = (v.scatter(0, doubt, new) for v, new in pairs)
     if s.twin is not None: margin.masked_fill_(s.twin.index_select(0, labels), 0.)
     due = margin.add_(s.used_low.index_select(0, labels))
     own = own.sub_(s.path_low.index_select(0, labels))
@@ -240,7 +245,7 @@ def _active(s, rows=None): # Those of the rows whose margin may be used up; how 
 
 def _most(s, rows): return None if len(rows) > .7 * len(s.x) else rows       # None is all
 
-# %% ../../nbs/25_kmeans_margin.ipynb #d04afaa5
+# %% ../../nbs/25_kmeans_margin.ipynb #c8afcbdb
 def _add_counts(s, labels, w, sign=1): # Of points, or of their weights
     if w is None: s.counts += sign * torch.bincount(labels, minlength=s.k)
     else: s.add(s.counts[:, None], labels, sign * w[:, None])
@@ -267,7 +272,8 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
     _add_counts(s, old, w, -1)
     s.labels.scatter_(0, rows, new)
     if s.w is not None:                                      # what is empty is exactly empty
-        s.members += torch.bincount(new, w > 0, minlength=s.k) - torch.bincount(old, w > 0, minlength=s.k)
+        s.members += torch.bincount(new, w > 0, minlength=s.k)
+        s.members -= torch.bincount(old, w > 0, minlength=s.k)
         s.sums[s.members == 0] = s.counts[s.members == 0] = 0.
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
@@ -280,7 +286,7 @@ def _move(s, c): # The clocks run
     s.path = s.path + moves * _more
     s.used = s.used + (moves + s.other) * _more
 
-# %% ../../nbs/25_kmeans_margin.ipynb #6d72a4db
+# %% ../../nbs/25_kmeans_margin.ipynb #38f214e6
 def _endangered(s, rows, rest, before): # Rows, and what the slow centroids leave of their margins
     labels, due = s.labels.index_select(0, rows), s.due.index_select(0, rows)
     left = due - before.index_select(0, labels) - rest
@@ -288,7 +294,7 @@ def _endangered(s, rows, rest, before): # Rows, and what the slow centroids leav
     at = (left > 0).nonzero()[:, 0]
     return tuple(v.index_select(0, at) for v in (rows, labels, due, left))
 
-def _fast_rivals(s, c, bias, fast, rows, labels): # Best score among the fast, without the own; its error
+def _fast_rivals(s, c, bias, fast, rows, labels): # Best of the fast but the own, and its error
     c = torch.cat([c.index_select(0, fast), c.new_zeros(1, c.shape[1])])
     bias = torch.cat([bias.index_select(0, fast), bias.new_full((1,), -math.inf)])
     place = torch.full((s.k,), len(fast), device=c.device)
@@ -300,11 +306,12 @@ def _fast_rivals(s, c, bias, fast, rows, labels): # Best score among the fast, w
     found, best, second, err = s.search(s.p, c, bias, rows, None)
     return torch.where(found == own, second, best), err
 
-def _tier(s, c, bias, rows, fast, rest, before): # Compare with the fast only; the rows that are left
+def _tier(s, c, bias, rows, fast, rest, before): # Compare with the fast; rows that are left
     some, labels, due, left = _endangered(s, rows, rest, before)
     best, err = _fast_rivals(s, c, bias, fast, some, labels)
     own = s.own.index_select(0, some) + s.path_high.index_select(0, labels)
-    gap = (s.q.index_select(0, some) - 2 * (best + err)).clamp_(min=0).sqrt_().mul_(_less).sub_(own, alpha=_more)
+    nearest = (s.q.index_select(0, some) - 2 * (best + err)).clamp_(min=0).sqrt_()
+    gap = nearest.mul_(_less).sub_(own, alpha=_more)
     new = torch.minimum(gap, left) * _less + s.used_low.index_select(0, labels)
     new = torch.where(new > s.used_high.index_select(0, labels), torch.maximum(new, due), due)
     s.due.scatter_(0, some, new)
@@ -354,7 +361,7 @@ def _assign(s): # How many labels changed, how many points were looked at
     s.changed = _correct(s, rows, old, _measure(s, rows, *_look(s, c, bias, rows, hint)))
     return s.changed, looked
 
-# %% ../../nbs/25_kmeans_margin.ipynb #c892947b
+# %% ../../nbs/25_kmeans_margin.ipynb #f6de826d
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
 
 def _with_one(x): # A column of ones beside x, shape (n, d + 1)
@@ -367,7 +374,8 @@ def _reach(s, c): # Twice the error of a score, at most
     s.size, s.err = size, size * (8 * _unit() + (s.d + 4) * 2**-22)
 
 def _small_state(x, w, c, times=None):
-    s = SimpleNamespace(x=x.double(), c=c, labels=None, n=len(x), d=x.shape[1], times=times, least=0)
+    s = SimpleNamespace(x=x.double(), c=c, n=len(x), d=x.shape[1], times=times)
+    s.labels, s.least = None, 0
     s.mean, s.weighted = s.x.mean(0), w is not None
     z = s.x - s.mean
     s.p, s.rows = z.float(), _with_one(s.x)
@@ -411,9 +419,10 @@ def _small_assign(s):
 
 def _small_move(s, c): s.c = c
 
-# %% ../../nbs/25_kmeans_margin.ipynb #8b574a05
+# %% ../../nbs/25_kmeans_margin.ipynb #301e58b5
 def _order(x): # Rows in the order of a projection, and where a row differs from the one before it
-    direction = torch.rand(x.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fixed = torch.Generator().manual_seed(0)
+    direction = torch.rand(x.shape[1], generator=fixed, dtype=torch.float64)
     key = x.new_empty(len(x), dtype=torch.float64)
     for part, p in _pieces(x): key[part] = (p * direction.to(p.device)).sum(1)
     order, fresh = key.argsort(), torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -422,20 +431,20 @@ def _order(x): # Rows in the order of a projection, and where a row differs from
         fresh[i:i + 2**16] = (a[:len(b)] != b).any(1)
     return order, fresh
 
-def _distinct(x): # Different rows, which one each row is, how many there are of each; None if few repeat
+def _distinct(x): # Different rows, which one each row is, and how often; None if few repeat
     if len(x) < 2**13 or _order(x[::len(x) // 2**12])[1].float().mean() > .97: return None
     order, fresh = _order(x)
     if fresh.float().mean() > .7: return None
     which = torch.empty_like(order).scatter_(0, order, fresh.cumsum(0) - 1)
     return x[order[fresh]], which, torch.bincount(which)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #e8fd21c2
+# %% ../../nbs/25_kmeans_margin.ipynb #7f6701d3
 def _value(s, c, sums): # Inertia of centroids (…, k, d) with sums and counts (…, k, d + 1)
     z, counts = c - s.mean, sums[..., -1:]
     inner = z * (sums[..., :-1] - counts * s.mean)
     return s.total + (counts * z.square_() - 2 * inner).sum((-2, -1)).clamp_(min=-s.total)
 
-def _history(s, kept): # From centroids, sums, the next centroids, and two numbers for each iteration
+def _history(s, kept): # From centroids, sums, next centroids and two numbers of each iteration
     c, sums, new = (torch.stack(v) for v in list(zip(*kept))[:3])
     values = _value(s, c, sums), (new - c).square_().sum((1, 2)), (sums[..., -1] == 0).sum(1)
     inertia, shift, empty = (v.tolist() for v in values)
@@ -466,8 +475,8 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     "The means, shape (k, d); an empty cluster keeps its centroid."
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #14e11cb5
-def _engine(x, w, c, refill, callback, search, add): # State, functions, and which row stands for each
+# %% ../../nbs/25_kmeans_margin.ipynb #1940da39
+def _engine(x, w, c, refill, callback, search, add): # State, functions, what row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
     weight = w if seen is None else torch.bincount(which, w).double()
@@ -490,10 +499,11 @@ def _safe(s, out, converged): # Whether rounding the centroids can change no lab
 def _inertia(s, x, w, labels): # From the sums; by differences if too many digits cancel
     value = _value(s, s.c, _totals(s)).item()
     if value > 1e-6 * s.total and s.total > 1e-6 * len(x) * s.mean.square().sum(): return value
-    parts = torch.cat([(p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x)])
-    return (parts.sum() if w is None else parts @ w).item()
+    parts = ((p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x))
+    square = torch.cat(list(parts))
+    return (square.sum() if w is None else square @ w).item()
 
-# %% ../../nbs/25_kmeans_margin.ipynb #555944fd
+# %% ../../nbs/25_kmeans_margin.ipynb #49e62508
 def _scale(x): # A power of two that brings the points near one; 1 if they are fine
     low, high = (v.double().item() for v in x.aminmax())
     size = max(high, -low)
@@ -513,7 +523,8 @@ def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
 def _lloyd_scaled(f, x, c, w, max_iter, tol, refill, callback, search, add):
     def back(i): return i._replace(inertia=i.inertia / f / f, shift=i.shift / f / f)
     notify = callback and (lambda i, c, labels: callback(back(i), c / f, labels))
-    r = _lloyd((x.double() * f).to(x.dtype), c * f, w, max_iter, tol * f * f, refill, notify, search, add)
+    near = (x.double() * f).to(x.dtype)
+    r = _lloyd(near, c * f, w, max_iter, tol * f * f, refill, notify, search, add)
     return r._replace(centroids=(r.centroids.double() / f).to(x.dtype), inertia=r.inertia / f / f,
                       history=[back(i) for i in r.history])
 
