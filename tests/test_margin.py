@@ -211,6 +211,23 @@ def test_weights_leave_nothing_in_an_empty_cluster(monkeypatch):
     assert s.sums[0].eq(0).all() and s.counts.tolist() == [0, pytest.approx(w.sum().item())]
 
 
+@pytest.mark.skipif(not hasattr(torch.backends, 'fp32_precision'), reason='an older PyTorch')
+@pytest.mark.parametrize('name, bits', [('bf16', 8), ('tf32', 11), ('ieee', 24)])
+def test_precision_by_the_newer_names(monkeypatch, name, bits):
+    "Once these were used, PyTorch answers questions by the older name with an error"
+    x = blobs(20, 1000, dim=16, random_state=0).points
+    before = lloyd_margin(x, x[::1000])
+    matmul = torch.backends.mkldnn.matmul
+    old = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = name
+        assert margin._unit() == 2.0**-bits
+        assert torch.equal(lloyd_margin(x, x[::1000]).labels, before.labels)
+    finally:
+        matmul.fp32_precision = old
+    assert margin._unit() == 2.0**-24
+
+
 def test_inputs_are_not_changed():
     x, c = torch.randn(500, 3), torch.randn(5, 3)
     before = x.clone(), c.clone()

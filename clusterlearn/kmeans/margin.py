@@ -140,10 +140,14 @@ def nearest_two(
     found = _top_two(x, c, bias, doubt if rows is None else rows.index_select(0, doubt))
     return tuple(v.scatter(0, doubt, new) for v, new in zip((hint, best, second), found))
 
-# %% ../../nbs/25_kmeans_margin.ipynb #15a14fcd
+# %% ../../nbs/25_kmeans_margin.ipynb #d2a32ed8
 def _unit(): # The rounding of a factor, by the user's choice of precision
-    bits = {"highest": 24, "high": 11, "medium": 8}
-    return 2. ** -bits[torch.get_float32_matmul_precision()]
+    bits = {"highest": 24, "high": 11, "medium": 8, "ieee": 24, "none": 24, "tf32": 11, "bf16": 8}
+    try: said = {torch.get_float32_matmul_precision()}
+    except RuntimeError: # it was chosen by the newer names
+        b = torch.backends
+        said = {m.fp32_precision for m in (b, b.cuda.matmul, b.mkldnn, b.mkldnn.matmul)}
+    return 2. ** -min(bits[name] for name in said)
 
 # %% ../../nbs/25_kmeans_margin.ipynb #5ed21c47
 def _pieces(x, rows=None): # Slices of the rows, and their points in float64
