@@ -117,7 +117,7 @@ def _notebook(path, root):
     for i,c in enumerate(nb.cells):
         if c.cell_type != 'code': continue
         wide = [f'a line of {len(line)} columns' for line in c.source.splitlines()
-                if len(line) > 100 and not line.startswith('#|')]
+                if len(line) > 100]
         for p in [*wide, *_marks(c, cfg), *_outputs(c, machine)]: yield f'cell {i}: {p}'
 
 def notebook_rules(root):
