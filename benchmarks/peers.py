@@ -174,6 +174,13 @@ only_below = 1e-30  # for those who stop when a shift is *below* tol: at 0 they 
 random_start = 'its only start is random points'
 no_rule = 'has no tol; it stops when the inertia, in 32 bits, repeats itself'
 
+flash = dict(
+    cannot={'seed': 'draws from the global generator'},
+    note='starts at random points',
+    cap=100,
+    rest=only_below,
+    gpu=True,
+)
 WAYS = {
     'scikit-learn': Way(sklearn_lloyd, 'scikit-learn', 'numpy'),
     'clusterlearn': Way(clusterlearn, 'clusterlearn', 'torch'),
@@ -223,24 +230,6 @@ WAYS = {
         rest=only_below,
     ),
     'clusterlearn GPU': Way(clusterlearn, 'clusterlearn', 'torch', gpu=True),
-    'flash-kmeans': Way(
-        flash_kmeans,
-        'flash-kmeans',
-        'torch',
-        cannot={'seed': 'draws from the global generator'},
-        note='starts at random points',
-        cap=100,
-        rest=only_below,
-        gpu=True,
-    ),
-    'flashlib': Way(
-        flashlib,
-        'flashlib',
-        'torch',
-        cannot={'seed': 'draws from the global generator'},
-        note='starts at random points',
-        cap=100,
-        rest=only_below,
-        gpu=True,
-    ),
+    'flash-kmeans': Way(flash_kmeans, 'flash-kmeans', 'torch', **flash),
+    'flashlib': Way(flashlib, 'flashlib', 'torch', **flash),
 }
