@@ -101,6 +101,41 @@ def test_an_outlier_puts_nobody_else_in_doubt(monkeypatch):
     assert sum(rows) < 0.01 * 10 * len(x), f'{sum(rows)} points were settled by differences'
 
 
+@pytest.mark.parametrize('large', [False, True])
+def test_a_refill_may_go_anywhere(monkeypatch, large):
+    "The error of a score grows with its centroid, also with one that is the mean of nothing"
+    if large:
+        monkeypatch.setattr(margin, '_is_small', lambda *a: False)
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    far = torch.full((1, 3), 1e6)
+    bounds = []
+    name = '_slope' if large else '_reach'
+    whole = getattr(margin, name)
+    monkeypatch.setattr(margin, name, lambda s, *a: bounds.append(a[0]) or whole(s, *a))
+
+    def refill(x, w, labels, c, sums, counts):
+        new = keep_empty(x, w, labels, c, sums, counts)
+        new[counts == 0] = 2 * new[counts == 0]
+        return new
+
+    r = lloyd_margin(x, torch.cat([x[:4], far]), refill=refill, max_iter=5)
+    d = torch.cdist(x.double(), r.centroids.double(), **direct)
+    assert torch.equal(d.argmin(1), r.labels) and r.centroids[-1, 0] == 32e6
+    assert len(bounds) >= 5, 'the bound was not asked again'
+
+
+def test_labels_given_to_a_callback_stay():
+    x = blobs(40, 1000, dim=8, var=10.0, random_state=0).points
+    given, copies = [], []
+
+    def keep(i, c, labels):
+        given.append(labels)
+        copies.append(labels.clone())
+
+    lloyd_margin(x, forgy(x, 40), callback=keep, max_iter=10)
+    assert all(torch.equal(a, b) for a, b in zip(given, copies))
+
+
 def test_work_shrinks():
     x = blobs(40, 1000, dim=8, var=10.0, random_state=0).points
     r = lloyd_margin(x, forgy(x, 40))

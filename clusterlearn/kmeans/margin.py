@@ -207,7 +207,7 @@ def _look(s, c, bias, rows, hint): # Labels, the two best scores, their error, a
     if s.search: return *s.search(s.p, c, bias, rows, hint), q
     return *nearest_two(s.p, c, bias, rows, hint), _err(s, q), q
 
-# %% ../../nbs/25_kmeans_margin.ipynb #2b5f4b62
+# %% ../../nbs/25_kmeans_margin.ipynb #f9371f93
 _more, _less = 1 + 1e-6, 1 - 1e-6                            # wider than what float32 rounds away
 
 def _round_clocks(s):
@@ -217,7 +217,7 @@ def _round_clocks(s):
 
 def _settle(s, rows): # By differences, in float64: labels, distances, margins
     out = []
-    for part in rows.split(max(1, 2**22 // s.k)):
+    for part in rows.split(max(1, 2**22 // max(s.c.shape))):
         d = torch.cdist(s.x.index_select(0, part).double(), s.c, **_direct)
         own, labels = d.min(1)
         other = d.scatter_(1, labels[:, None], math.inf).amin(1)
@@ -249,7 +249,7 @@ def _active(s, rows=None): # Those of the rows whose margin may be used up; how 
 
 def _most(s, rows): return None if len(rows) > .7 * len(s.x) else rows       # None is all
 
-# %% ../../nbs/25_kmeans_margin.ipynb #c8afcbdb
+# %% ../../nbs/25_kmeans_margin.ipynb #45c650ea
 def _add_counts(s, labels, w, sign=1): # Of points, or of their weights
     if w is None: s.counts += sign * torch.bincount(labels, minlength=s.k)
     else: s.add(s.counts[:, None], labels, sign * w[:, None])
@@ -281,7 +281,7 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
         s.sums[s.members == 0] = s.counts[s.members == 0] = 0.
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
-def _move(s, c): # The clocks run
+def _move(s, c, means=True): # The clocks run; `means` matters to small problems only
     moves = (c - s.c).norm(dim=1)
     top = moves.topk(min(2, s.k))
     s.other = torch.full_like(moves, top.values[0])
@@ -365,7 +365,7 @@ def _assign(s): # How many labels changed, how many points were looked at
     s.changed = _correct(s, rows, old, _measure(s, rows, *_look(s, c, bias, rows, hint)))
     return s.changed, looked
 
-# %% ../../nbs/25_kmeans_margin.ipynb #f6de826d
+# %% ../../nbs/25_kmeans_margin.ipynb #691a2e36
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
 
 def _with_one(x): # A column of ones beside x, shape (n, d + 1)
@@ -373,9 +373,9 @@ def _with_one(x): # A column of ones beside x, shape (n, d + 1)
     out[:, :-1] = x
     return out
 
-def _reach(s, c): # Twice the error of a score, at most
-    size = max(s.size.item(), (c - s.mean).square().sum(1).amax().item())
-    s.size, s.err = size, size * (8 * _unit() + (s.d + 4) * 2**-22)
+def _reach(s, c): # Twice the error of a score, at most; means are never farther out than points
+    s.size = max(float(s.size), (c - s.mean).square().sum(1).amax().item())
+    s.err = s.size * (8 * _unit() + (s.d + 4) * 2**-22)
 
 def _small_state(x, w, c, times=None):
     s = SimpleNamespace(x=x.double(), c=c, n=len(x), d=x.shape[1], times=times)
@@ -421,18 +421,21 @@ def _small_assign(s):
     every = s.times.sum().item()
     return every if old is None else s.times[old != new].sum().item(), every
 
-def _small_move(s, c): s.c = c
+def _small_move(s, c, means=True):
+    s.c = c
+    if not means: _reach(s, c)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #301e58b5
+# %% ../../nbs/25_kmeans_margin.ipynb #77df0ae6
 def _order(x): # Rows in the order of a projection, and where a row differs from the one before it
     fixed = torch.Generator().manual_seed(0)
     direction = torch.rand(x.shape[1], generator=fixed, dtype=torch.float64)
     key = x.new_empty(len(x), dtype=torch.float64)
     for part, p in _pieces(x): key[part] = (p * direction.to(p.device)).sum(1)
     order, fresh = key.argsort(), torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for i in range(1, len(x), 2**16):
-        a, b = x[order[i - 1:i + 2**16 - 1]], x[order[i:i + 2**16]]
-        fresh[i:i + 2**16] = (a[:len(b)] != b).any(1)
+    step = max(64, 2**20 // x.shape[1])
+    for i in range(1, len(x), step):
+        a, b = x[order[i - 1:i + step - 1]], x[order[i:i + step]]
+        fresh[i:i + step] = (a[:len(b)] != b).any(1)
     return order, fresh
 
 def _distinct(x): # Different rows, which one each row is, and how often; None if few repeat
@@ -442,7 +445,7 @@ def _distinct(x): # Different rows, which one each row is, and how often; None i
     which = torch.empty_like(order).scatter_(0, order, fresh.cumsum(0) - 1)
     return x[order[fresh]], which, torch.bincount(which)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #7f6701d3
+# %% ../../nbs/25_kmeans_margin.ipynb #13acad92
 def _value(s, c, sums): # Inertia of centroids (…, k, d) with sums and counts (…, k, d + 1)
     z, counts = c - s.mean, sums[..., -1:]
     inner = z * (sums[..., :-1] - counts * s.mean)
@@ -465,12 +468,12 @@ def _run(s, assign, move, means, max_iter, tol, callback): # History, and whethe
         totals = _totals(s)
         new = s.c if fixed else means(s, totals)
         kept.append((s.c, totals, new, changed, looked))
-        if callback is not None or tol > 0 or len(kept) * new.numel() > 2**16:
+        if callback is not None or len(kept) * new.numel() > 2**16:
             history, kept = history + _history(s, kept), []
         if fixed: break
-        move(s, new)
-        if callback is not None and callback(history[-1], new, s.labels): break
-        fixed = tol > 0 and history[-1].shift <= tol
+        fixed = tol > 0 and (new - s.c).square_().sum().item() <= tol
+        move(s, new, means=s.least > 0)
+        if callback is not None and callback(history[-1], new, s.labels): return history, False
         if fixed: break
     return history + (_history(s, kept) if kept else []), fixed
 
@@ -479,7 +482,7 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     "The means, shape (k, d); an empty cluster keeps its centroid."
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
-# %% ../../nbs/25_kmeans_margin.ipynb #1940da39
+# %% ../../nbs/25_kmeans_margin.ipynb #a9e5fa40
 def _engine(x, w, c, refill, callback, search, add): # State, functions, what row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
@@ -492,7 +495,7 @@ def _engine(x, w, c, refill, callback, search, add): # State, functions, what ro
         if s.least <= 0: s.least = counts.amin().item()          # else too few labels changed
         if s.least > 0: return sums / counts
         return refill(x, w, s.labels[which], s.c, sums.clone(), counts[:, 0].clone())
-    notify = callback and (lambda i, c, labels: callback(i, c, labels[which]))
+    notify = callback and (lambda i, c, labels: callback(i, c, labels[which].clone()))
     return s, assign, move, means, notify, which
 
 def _safe(s, out, converged): # Whether rounding the centroids can change no label, by a bound
@@ -507,7 +510,7 @@ def _inertia(s, x, w, labels): # From the sums; by differences if too many digit
     square = torch.cat(list(parts))
     return (square.sum() if w is None else square @ w).item()
 
-# %% ../../nbs/25_kmeans_margin.ipynb #49e62508
+# %% ../../nbs/25_kmeans_margin.ipynb #0420f542
 def _scale(x): # A power of two that brings the points near one; 1 if they are fine
     low, high = (v.double().item() for v in x.aminmax())
     size = max(high, -low)
@@ -519,7 +522,7 @@ def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
     out = s.c.to(x.dtype)
     if _safe(s, out.double(), converged and not history[-1].n_changed): s.c = out.double()
     else:
-        move(s, out.double())
+        move(s, out.double(), means=False)
         assign(s)
     labels = s.labels[which]
     return KMeansResult(out, labels, _inertia(s, x, w, labels), len(history), converged, history)
