@@ -270,3 +270,88 @@ def test_inputs_are_not_changed():
     lloyd_margin(x, c)
     assert torch.equal(x, before[0]) and torch.equal(c, before[1])
     assert torch.equal(state, torch.get_rng_state())
+
+
+def wide(n=1500, d=40, seed=0):
+    "Points of which the products are large enough for PyTorch, and still a small problem"
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+    assert margin._is_small(n, d, 20)
+    return x
+
+
+@pytest.mark.parametrize('name', ['high', 'medium'])
+def test_small_problems_and_products_of_fewer_bits(monkeypatch, name):
+    "Not every processor has such products, so they are made here"
+    x, whole, asked = wide(), torch.mm, []
+
+    def narrow(a, b, out=None):
+        if a.dtype == torch.float32:
+            asked.append(1)
+            step = 2**13 if name == 'high' else 2**16  # 11 bits are kept, or 8
+            a, b = (
+                ((v.contiguous().view(torch.int32) + step // 2) & -step).view(torch.float32)
+                for v in (a, b)
+            )
+        return whole(a, b, out=out)
+
+    monkeypatch.setattr(torch, 'mm', narrow)
+    torch.set_float32_matmul_precision(name)
+    try:
+        same(x, forgy(x, 20), 30)
+    finally:
+        torch.set_float32_matmul_precision('highest')
+    assert asked
+
+
+@pytest.mark.parametrize('product', ['numpy', 'torch'])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_small_problems_of_any_type(monkeypatch, product, dtype):
+    n = 300 if product == 'numpy' else 1500
+    x = wide()[:n].to(dtype)
+    asked = []
+    whole = torch.mm
+    monkeypatch.setattr(torch, 'mm', lambda *a, **k: asked.append(1) or whole(*a, **k))
+    r = same(x, forgy(x, 5 if product == 'numpy' else 20), 30)
+    assert bool(asked) == (product == 'torch')
+    assert r.centroids.dtype == dtype and r.labels.dtype == torch.int64
+
+
+def test_small_problems_with_weights_and_repeated_rows():
+    x = wide(200, 4)
+    rows = torch.randint(200, (20_000,), generator=torch.Generator().manual_seed(1))
+    w = torch.rand(20_000, generator=torch.Generator().manual_seed(2))
+    few = lloyd_margin(x[rows], x[:7], sample_weight=w)  # equal rows become one, with the sum
+    own = torch.zeros(200, dtype=torch.float64).index_add_(0, rows, w.double())
+    one = lloyd_margin(x, x[:7], sample_weight=own)
+    assert torch.equal(few.labels, one.labels[rows]) and few.n_iter == one.n_iter
+    torch.testing.assert_close(few.centroids, one.centroids)
+    assert few.history[0].n_changed == 20_000
+
+
+def test_threads_are_given_back(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        lloyd_margin(wide(), forgy(wide(), 20))
+        assert torch.get_num_threads() == 2
+
+        def fails(*a, **k):
+            raise MemoryError
+
+        monkeypatch.setattr(torch, 'mm', fails)
+        with pytest.raises(MemoryError):
+            lloyd_margin(wide(), forgy(wide(), 20))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize('product', [margin._addmm, margin._onednn])
+def test_either_product_gives_the_same_labels(monkeypatch, product):
+    try:
+        product(torch.ones(8, 8), torch.ones(8, 8), torch.ones(8), {})
+    except (AttributeError, RuntimeError, TypeError):
+        pytest.skip('this build has no oneDNN')
+    monkeypatch.setattr(margin, '_faster', lambda: product)
+    x = blobs(40, 1000, dim=9, var=10.0, random_state=0).points
+    same(x, forgy(x, 40), 20)

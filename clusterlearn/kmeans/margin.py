@@ -6,10 +6,13 @@
 __all__ = ['lloyd_plain', 'Iteration', 'KMeansResult', 'nearest_two', 'keep_empty', 'lloyd_margin']
 
 # %% ../../nbs/25_kmeans_margin.ipynb #56e8badc
+import functools
 import math
+import time
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,66 +57,91 @@ class KMeansResult(NamedTuple):
     history:list # An `Iteration` for each
 
 # %% ../../nbs/25_kmeans_margin.ipynb #c44dd78f
-def _onednn():
-    try:
-        f, one = torch.ops.mkldnn._linear_pointwise, torch.ones(8, 8)
-        return f if (f(one, one, one[0], "none", [], "") == 9).all() else None
-    except (AttributeError, RuntimeError, TypeError): return None
+def _room(space, name, like, *shape): # Float32 memory that is used again
+    size = math.prod(shape)
+    if name not in space or space[name].numel() < size:
+        space[name] = like.new_empty(size, dtype=torch.float32)
+    return space[name][:size].view(shape)
 
-_linear = _onednn()
+def _seconds(f, p, c): # The shortest of four times
+    times = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        f(p, c, c.sum(1), {})
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
-def _scores(p, c, bias): # Products of p (m, d) with c (k, d), plus bias (k,): shape (m, k)
-    if _linear and p.shape[1] >= 8 and p.device.type == "cpu":
-        return _linear(p, c, bias, "none", [], "")
-    return torch.addmm(bias, p, c.T)
+def _addmm(p, c, bias, space):
+    return torch.addmm(bias, p, c.T, out=_room(space, "scores", bias, len(p), len(c)))
+
+def _onednn(p, c, bias, space):
+    return torch.ops.mkldnn._linear_pointwise(p, c, bias, "none", [], "")
+
+@functools.cache
+def _faster(): # Which of the two multiplies faster on this processor, asked once
+    p, c = torch.ones(1024, 64), torch.ones(256, 64)
+    try: return _onednn if _seconds(_onednn, p, c) < .7 * _seconds(_addmm, p, c) else _addmm
+    except (AttributeError, RuntimeError, TypeError): return _addmm
+
+def _scores(p, c, bias, space): # Products of p (m, d) with c (k, d), plus bias (k,): shape (m, k)
+    f = _faster() if p.shape[1] >= 8 and p.device.type == "cpu" else _addmm
+    return f(p, c, bias, space)
 
 # %% ../../nbs/25_kmeans_margin.ipynb #082b0b50
-_block = 2**19
+_block = 2**20
 
 def _step(x, width): # Rows of a block, a power of two; a GPU wants more at a time
     more = 64 if x.is_cuda else 1
     return min(more * 2**15, max(64, 1 << (more * _block // width).bit_length() - 1))
 
-def _blocks(x, rows, k): # Slices of the rows, and their points in float32
+def _blocks(x, rows, k, space): # Slices of the rows, and their points in float32
     m, step = len(x) if rows is None else len(rows), _step(x, max(k, x.shape[1]))
     if rows is not None:                                     # equal parts, in one of eight sizes
         part = -(-m // -(-m // step)) if m else 0
         size = -(-part // (step // 8)) * (step // 8)
-        space, step = x.new_zeros(size, x.shape[1]), max(1, size)
+        step, d, wide = max(1, size), x.shape[1], x.dtype != torch.float32
+        room = x.new_empty(size, d) if wide else _room(space, "rows", x, size, d)
     for i in range(0, m, step):
         j = min(m, i + step)
         if rows is None: p = x[i:j]
-        else: torch.index_select(x, 0, rows[i:j], out=space[:j - i]); p = space
+        else: torch.index_select(x, 0, rows[i:j], out=room[:j - i]); p = room
         yield slice(i, j), p.float()
 
 # %% ../../nbs/25_kmeans_margin.ipynb #7d348767
-def _places(labels, width): # Where each row's column stands among the flat scores
-    return torch.arange(0, len(labels) * width, width, device=labels.device).add_(labels)
+def _strike(s, at): # Scores that no longer count, at flat places
+    s.view(-1).index_fill_(0, at, -math.inf)
 
-def _strike(s, at): # Scores that no longer count
-    s.view(-1).scatter_(0, at, s.new_full(at.shape, -math.inf))
-
-def _rivals(x, c, bias, rows, hint): # The score of the hinted centroid, and the best of the others
-    own, other = bias.new_empty(len(hint)), bias.new_empty(len(hint))
-    for part, p in _blocks(x, rows, len(c)):
-        s, at = _scores(p, c, bias), _places(hint[part], len(c))
+def _rivals(x, c, bias, rows, hint, space): # Scores: the hinted, the best other
+    own, other = bias.new_empty(2, len(hint)).unbind()
+    starts = None
+    for part, p in _blocks(x, rows, len(c), space):
+        s, labels = _scores(p, c, bias, space), hint[part]
+        if starts is None: starts = torch.arange(0, s.numel(), len(c), device=s.device)
+        at = starts[:len(labels)] + labels
         torch.index_select(s.view(-1), 0, at, out=own[part])
         _strike(s, at)
         torch.amax(s[:len(at)], 1, out=other[part])
     return own, other
 
-def _top_two(x, c, bias, rows): # The column of the best score, the best and the second score
-    m = len(x) if rows is None else len(rows)
-    best, second = bias.new_empty(m), bias.new_empty(m)
+def _few(x, c, bias, rows, space): # As _top_two, in one piece
+    s = _scores(x.index_select(0, rows).float(), c, bias, space)
+    best, labels = s.max(1)
+    _strike(s, torch.arange(0, s.numel(), len(c), device=s.device) + labels)
+    return labels, best, s.amax(1)
+
+def _top_two(x, c, bias, rows, space): # The column of the best score, the best and the second score
+    m, k = len(x) if rows is None else len(rows), len(c)
+    if rows is not None and m * k <= 2**18: return _few(x, c, bias, rows, space)
+    best, second = bias.new_empty(2, m).unbind()
     labels = torch.empty(m, dtype=torch.long, device=x.device)
-    columns = torch.arange(len(c), dtype=torch.float32, device=x.device)
-    for part, p in _blocks(x, rows, len(c)):
-        s = _scores(p, c, bias)
+    columns = torch.arange(k, dtype=torch.float32, device=x.device)
+    for part, p in _blocks(x, rows, k, space):
+        s = _scores(p, c, bias, space)
         t = s[:part.stop - part.start]
         torch.amax(t, 1, out=best[part])
-        hit = torch.ge(t, best[part, None], out=torch.empty_like(t))
+        hit = torch.ge(t, best[part, None], out=_room(space, "hits", t, *t.shape))
         labels[part] = hit.mul_(columns).amax(1).long()
-        _strike(s, _places(labels[part], len(c)))
+        _strike(s, torch.arange(0, t.numel(), k, device=s.device) + labels[part])
         torch.amax(t, 1, out=second[part])
     return labels, best, second
 
@@ -130,15 +158,18 @@ def nearest_two(
     bias:Tensor, # Added to each centroid's product, shape (k,), float32
     rows:Tensor|None=None, # Only these points, shape (m,); None for all
     hint:Tensor|None=None, # A likely answer for each of them, shape (m,)
+    space:dict|None=None, # Memory for blocks, kept from call to call
 )->tuple[Tensor, Tensor, Tensor]: # The best centroid, the best and the second best score, (m,) each
     "The two largest of the scores `x @ c.T + bias` in each row, without keeping the others."
-    c, bias = _pad(c, bias)
-    if hint is None: return _top_two(x, c, bias, rows)
-    best, second = _rivals(x, c, bias, rows, hint)
+    (c, bias), space = _pad(c, bias), {} if space is None else space
+    if hint is None: return _top_two(x, c, bias, rows, space)
+    best, second = _rivals(x, c, bias, rows, hint, space)
     doubt = (second >= best).nonzero()[:, 0]
     if not len(doubt): return hint, best, second
-    found = _top_two(x, c, bias, doubt if rows is None else rows.index_select(0, doubt))
-    return tuple(v.scatter(0, doubt, new) for v, new in zip((hint, best, second), found))
+    again = doubt if rows is None else rows.index_select(0, doubt)
+    labels, *found = _top_two(x, c, bias, again, space)
+    for v, new in zip((best, second), found): v.scatter_(0, doubt, new)
+    return hint.scatter(0, doubt, labels), best, second
 
 # %% ../../nbs/25_kmeans_margin.ipynb #d2a32ed8
 def _unit(): # The rounding of a factor, by the user's choice of precision
@@ -162,7 +193,8 @@ def _add_rows(sums, labels, p): # p (m, d) to the sums (k, d) of their clusters
 def _state(x, w, c, times=None, search=None, add=_add_rows):
     n, k = len(x), len(c)
     s = SimpleNamespace(x=x, w=w, c=c, k=k, times=times, search=search, add=add)
-    s.labels, s.least, s.total = None, 0, c.new_zeros(())
+    s.labels, s.least, s.total, s.space = None, 0, c.new_zeros(()), {}
+    s.tiers, s.rounding = n * k >= 2**22 and k >= 96, 1 + c.new_tensor([[-2**-22], [2**-22]])
     s.mean = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32)).double()
     s.q = x.new_empty(n, dtype=torch.float32)
     for part, p in _pieces(x):
@@ -174,25 +206,29 @@ def _state(x, w, c, times=None, search=None, add=_add_rows):
     if s.mean.square().sum() > 16 * s.q.mean():
         s.p, s.shift = torch.empty_like(x, dtype=torch.float32), torch.zeros_like(s.mean)
         for part, p in _pieces(x): s.p[part] = p - s.mean
+    s.away = s.shift.norm().item()
     return s
 
 def _of(v, rows): return v if rows is None else v.index_select(0, rows)
 
 # %% ../../nbs/25_kmeans_margin.ipynb #f406cadd
-def _slope(s, size, bias): # alpha and beta, for centroids of at most this norm
+def _slope(s, size): # alpha and beta, for centroids of at most this norm
     alpha = (2 * _unit() + (len(s.mean) + 3) * 2**-24) * size
-    return alpha, alpha * s.shift.norm().item() + 2**-22 * bias
+    return alpha, alpha * s.away + 2**-22 * size * (size / 2 + s.away)
 
 def _ranks(s):
     c = (s.c - s.mean).float()
-    bias = -(c.double().square().sum(1) / 2 + c.double() @ s.shift)
-    size, order = c.norm(dim=1).sort()
-    jumps = (size[2:] >= 8 * size[1:-1]).nonzero()[:1, 0].tolist()
-    s.slope, s.near = _slope(s, size[-1].item(), bias.abs().amax().item()), None
-    if jumps:
-        i = jumps[0] + 2                                     # centroids on the near side
-        small, large = size[i - 1].item(), size[i].item()
-        s.near = ((large - small) / 4) ** 2, _slope(s, small, bias[order[:i]].abs().amax().item())
+    wide = c.double()
+    square = (wide * wide).sum(1)
+    bias = torch.addmv(square, wide, s.shift, beta=-.5, alpha=-1)
+    largest = square.amax().item()
+    s.slope, s.near = _slope(s, math.sqrt(largest)), None
+    if largest > 64 * square.median().item():                # there may be a gap in the norms
+        size = square.sqrt().sort().values
+        jumps = (size[2:] >= 8 * size[1:-1]).nonzero()[:1, 0].tolist()
+        if jumps:
+            small, large = size[jumps[0] + 1:jumps[0] + 3].tolist()
+            s.near = ((large - small) / 4) ** 2, _slope(s, small)
     return c, bias.float()
 
 def _err(s, q, near=True):
@@ -205,15 +241,14 @@ def _err(s, q, near=True):
 def _look(s, c, bias, rows, hint): # Labels, the two best scores, their error, and q, of these rows
     q = _of(s.q, rows)
     if s.search: return *s.search(s.p, c, bias, rows, hint), q
-    return *nearest_two(s.p, c, bias, rows, hint), _err(s, q), q
+    return *nearest_two(s.p, c, bias, rows, hint, s.space), _err(s, q), q
 
 # %% ../../nbs/25_kmeans_margin.ipynb #f9371f93
 _more, _less = 1 + 1e-6, 1 - 1e-6                            # wider than what float32 rounds away
 
 def _round_clocks(s):
-    up, down = 1 + 2**-22, 1 - 2**-22
-    s.used_low, s.used_high = (s.used * down).float(), (s.used * up).float()
-    s.path_low, s.path_high = (s.path * down).float(), (s.path * up).float()
+    s.used_low, s.used_high = (s.used * s.rounding).float().unbind()
+    if s.tiers: s.path_low, s.path_high = (s.path * s.rounding).float().unbind()
 
 def _settle(s, rows): # By differences, in float64: labels, distances, margins
     out = []
@@ -225,21 +260,21 @@ def _settle(s, rows): # By differences, in float64: labels, distances, margins
     return [torch.cat(v) for v in zip(*out)]
 
 def _measure(s, rows, labels, best, second, err, q): # Margins from scores; labels, doubts settled
-    lead, q = best - second - 2 * err, q + 2 * err
-    own = torch.sub(q, best, alpha=2).clamp_(min=0).sqrt_()
-    other = torch.sub(q, second, alpha=2).clamp_(min=0).sqrt_()
+    lead, q = torch.sub(best, second).sub_(err, alpha=2), q.add(err, alpha=2)
+    own, other = (v.mul_(-2).add_(q).clamp_(min=0).sqrt_() for v in (best, second))
     doubt = (~(lead > 0)).nonzero()[:, 0]
     margin = lead.mul_(2 * _less).div_(other.add_(own))
     if s.k == 1: margin.fill_(math.inf)
     if len(doubt):
         exact = _settle(s, doubt if rows is None else rows.index_select(0, doubt))
-        pairs = zip((labels, own, margin), exact)
-        labels, own, margin = (v.scatter(0, doubt, new) for v, new in pairs)
+        labels = labels.scatter(0, doubt, exact[0])
+        for v, new in zip((own, margin), exact[1:]): v.scatter_(0, doubt, new)
     if s.twin is not None: margin.masked_fill_(s.twin.index_select(0, labels), 0.)
-    due = margin.add_(s.used_low.index_select(0, labels))
-    own = own.sub_(s.path_low.index_select(0, labels))
-    if rows is None: s.due, s.own = due, own
-    else: s.due.scatter_(0, rows, due); s.own.scatter_(0, rows, own)
+    kept = {"due": margin.add_(s.used_low.index_select(0, labels))}
+    if s.tiers: kept["own"] = own.sub_(s.path_low.index_select(0, labels))
+    for name, v in kept.items():
+        if rows is None: setattr(s, name, v)
+        else: getattr(s, name).scatter_(0, rows, v)
     return labels
 
 def _active(s, rows=None): # Those of the rows whose margin may be used up; how many
@@ -282,13 +317,12 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
 def _move(s, c, means=True): # The clocks run; `means` matters to small problems only
-    moves = (c - s.c).norm(dim=1)
-    top = moves.topk(min(2, s.k))
-    s.other = torch.full_like(moves, top.values[0])
-    s.other[top.indices[0]] = top.values[-1]
+    moves = torch.linalg.vector_norm(c - s.c, dim=1)
+    top = moves.topk(min(2, s.k)).values
+    s.other = torch.where(moves < top[0], top[0], top[-1])
     s.c, s.moves = c, moves
-    s.path = s.path + moves * _more
-    s.used = s.used + (moves + s.other) * _more
+    if s.tiers: s.path = s.path.add(moves, alpha=_more)
+    s.used = s.used.add(moves + s.other, alpha=_more)
 
 # %% ../../nbs/25_kmeans_margin.ipynb #38f214e6
 def _endangered(s, rows, rest, before): # Rows, and what the slow centroids leave of their margins
@@ -306,7 +340,8 @@ def _fast_rivals(s, c, bias, fast, rows, labels): # Best of the fast but the own
     own = place.index_select(0, labels)
     if not s.search:
         err = _err(s, s.q.index_select(0, rows), near=False)
-        return _rivals(s.p, c, bias, None if len(rows) == len(s.x) else rows, own)[1], err
+        some = None if len(rows) == len(s.x) else rows
+        return _rivals(s.p, c, bias, some, own, s.space)[1], err
     found, best, second, err = s.search(s.p, c, bias, rows, None)
     return torch.where(found == own, second, best), err
 
@@ -339,7 +374,7 @@ def _tiers(s, c, bias, rows, m): # 31, 63, … fast ones, where a sample says th
 # %% ../../nbs/25_kmeans_margin.ipynb #86f99a18
 def _twins(s, bias): # Centroids that equal an earlier one never win; which ones have such a twin
     s.twin = None
-    if s.labels is not None and s.counts.all(): return bias
+    if s.labels is not None and s.least > 0: return bias
     _, group, times = torch.unique(s.c, dim=0, return_inverse=True, return_counts=True)
     if len(times) == s.k: return bias
     index = torch.arange(s.k, device=bias.device)
@@ -357,7 +392,7 @@ def _assign(s): # How many labels changed, how many points were looked at
     rows, m = _active(s)
     looked = m if s.times is None else int(s.times.index_select(0, rows).sum())
     s.least = 0
-    if m * s.k >= 2**22 and s.k >= 96: rows, m = _tiers(s, c, bias, rows, m)
+    if s.tiers and m * s.k >= 2**22: rows, m = _tiers(s, c, bias, rows, m)
     if not m: return 0, looked
     rows = _most(s, rows)                                    # gathering nearly all does not pay
     old = _of(s.labels, rows)
@@ -368,58 +403,78 @@ def _assign(s): # How many labels changed, how many points were looked at
 # %% ../../nbs/25_kmeans_margin.ipynb #691a2e36
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
 
-def _with_one(x): # A column of ones beside x, shape (n, d + 1)
-    out = x.new_ones(len(x), x.shape[1] + 1)
-    out[:, :-1] = x
-    return out
-
 def _reach(s, c): # Twice the error of a score, at most; means are never farther out than points
-    s.size = max(float(s.size), (c - s.mean).square().sum(1).amax().item())
+    z = c - s.mean
+    s.size = max(s.size, (z * z).sum(1).max())
     s.err = s.size * (8 * _unit() + (s.d + 4) * 2**-22)
 
 def _small_state(x, w, c, times=None):
-    s = SimpleNamespace(x=x.double(), c=c, n=len(x), d=x.shape[1], times=times)
-    s.labels, s.least = None, 0
-    s.mean, s.weighted = s.x.mean(0), w is not None
-    z = s.x - s.mean
-    s.p, s.rows = z.float(), _with_one(s.x)
-    q = z.square_() @ z.new_ones(s.d)                            # one product, cheaper than a sum
-    s.total, s.size = q.sum() if w is None else q @ w, q.amax()
-    if w is not None: s.rows *= w[:, None]
-    s.at, s.never = torch.arange(s.n, device=x.device), s.p.new_full((s.n,), -math.inf)
-    _reach(s, c)
+    half = x.dtype == torch.bfloat16                         # NumPy does not know it
+    s = SimpleNamespace(x=(x.float() if half else x).cpu().numpy(), c=c.cpu().numpy(), k=len(c))
+    (s.n, s.d), s.labels, s.least = s.x.shape, None, 0
+    s.w, s.times = (None if v is None else v.cpu().numpy() for v in (w, times))
+    z = s.x.astype(np.float64)
+    s.mean = z.mean(0)
+    z -= s.mean
+    q = np.einsum("nd,nd->n", z, z)
+    s.total, s.size = q.sum() if w is None else q @ s.w, q.max()
+    s.p, s.scores = z.astype(np.float32).T, np.empty((s.k, s.n), np.float32)
+    s.flat, s.starts = s.scores.reshape(-1), np.arange(s.n)
+    _reach(s, s.c)
     return s
 
-def _small_scores(s): # Shape (k, n)
-    z = (s.c - s.mean).float()
-    square = (z * z).sum(1, keepdim=True)
-    if _linear and s.d >= 8 and z.device.type == "cpu":
-        return _linear(z, s.p, None, "none", [], "").sub_(square, alpha=.5)
-    return torch.addmm(square, z, s.p.T, beta=-.5)
+def _product(a, b, out=None): # One thread alone: two would wait for each other
+    if a.size * b.shape[1] <= 2**17: return np.matmul(a, b, out=out)
+    before, given = torch.get_num_threads(), torch.from_numpy
+    torch.set_num_threads(1)
+    try: return torch.mm(given(a), given(b), out=None if out is None else given(out)).numpy()
+    finally: torch.set_num_threads(before)
 
-def _small_sums(s, old, new, changed): # Sums and counts (k, d + 1): anew, or corrected
-    if old is None or s.weighted or 4 * changed > s.n or s.rows.numel() < 2**14:
-        return s.rows.new_zeros(len(s.c), s.d + 1).index_add_(0, new, s.rows)
-    at = (old != new).nonzero()[:, 0]
-    rows, old, new = (v.index_select(0, at) for v in (s.rows, old, new))
-    return s.sums.clone().index_add_(0, new, rows).index_add_(0, old, rows, alpha=-1)
+def _small_scores(s): # Shape (k, n)
+    z = (s.c - s.mean).astype(np.float32)
+    np.subtract(_product(z, s.p, s.scores), (z * z).sum(1, keepdims=True) / 2, out=s.scores)
+
+# %% ../../nbs/25_kmeans_margin.ipynb #a25e5a02
+def _small_sums(s, old, new, at): # Sums and counts (k, d + 1): anew, or corrected
+    whole = old is None or s.w is not None or 2 * len(at) > s.n
+    rows, new = (s.x, new) if whole else (s.x[at], new[at])
+    signs = np.zeros((s.k, len(rows)))
+    signs[new, s.starts[:len(rows)]] = 1 if s.w is None else s.w
+    if not whole: signs[old[at], s.starts[:len(rows)]] = -1
+    sums = _product(signs, rows.astype(np.float64, copy=False))
+    out = np.concatenate([sums, signs.sum(1, keepdims=True)], 1)
+    return out if whole else out + s.sums
+
+def _small_best(s): # The labels, by scores
+    if s.labels is None: return s.scores.argmax(0)
+    moved = np.flatnonzero(s.flat[s.places] < s.scores.max(0))
+    if not len(moved): return s.labels
+    new = s.labels.copy()
+    new[moved] = s.scores[:, moved].argmax(0)
+    return new
+
+def _small_exact(s, new, lead): # The labels, by differences for those in doubt
+    doubt, new = np.flatnonzero(~(lead > s.err)), new.copy()
+    x = torch.from_numpy(s.x[doubt]).double()
+    new[doubt] = torch.cdist(x, torch.from_numpy(s.c), **_direct).argmin(1).numpy()
+    return new
 
 def _small_assign(s):
-    scores = _small_scores(s)
-    lead, new = scores.max(0)
-    scores.view(-1).scatter_(0, torch.add(s.at, new, alpha=s.n), s.never)
-    lead.sub_(scores.amax(0))
-    s.lead = lead.amin().item()
+    _small_scores(s)
+    old, new = s.labels, _small_best(s)
+    s.places = new * s.n + s.starts
+    lead = s.flat[s.places]
+    s.flat[s.places] = -np.inf
+    lead -= s.scores.max(0)
+    s.lead = lead.min()
     if not s.lead > s.err:
-        doubt = (~(lead > s.err)).nonzero()[:, 0]
-        new[doubt] = torch.cdist(s.x.index_select(0, doubt), s.c, **_direct).argmin(1)
-    old, s.labels = s.labels, new
-    changed = s.n if old is None else (old != new).count_nonzero().item()
-    if changed: s.sums = _small_sums(s, old, new, changed)
-    s.least = 0 if s.weighted else s.least - changed         # no cluster has fewer points
-    if s.times is None: return changed, s.n
-    every = s.times.sum().item()
-    return every if old is None else s.times[old != new].sum().item(), every
+        new = _small_exact(s, new, lead)
+        s.places = new * s.n + s.starts
+    s.labels, at = new, s.starts if old is None else np.flatnonzero(old != new)
+    if len(at): s.sums = _small_sums(s, old, new, at)
+    s.least = 0 if s.w is not None else s.least - len(at)    # no cluster has fewer points
+    if s.times is None: return len(at), s.n
+    return int(s.times[at].sum()), int(s.times.sum())
 
 def _small_move(s, c, means=True):
     s.c = c
@@ -447,15 +502,15 @@ def _distinct(x): # Different rows, which one each row is, and how often; None i
 
 # %% ../../nbs/25_kmeans_margin.ipynb #13acad92
 def _value(s, c, sums): # Inertia of centroids (…, k, d) with sums and counts (…, k, d + 1)
-    z, counts = c - s.mean, sums[..., -1:]
-    inner = z * (sums[..., :-1] - counts * s.mean)
-    return s.total + (counts * z.square_() - 2 * inner).sum((-2, -1)).clamp_(min=-s.total)
+    inner = (c - s.mean) * (sums[..., -1:] * (c + s.mean) - 2 * sums[..., :-1])
+    return s.total + inner.sum((-2, -1))
 
 def _history(s, kept): # From centroids, sums, next centroids and two numbers of each iteration
-    c, sums, new = (torch.stack(v) for v in list(zip(*kept))[:3])
-    values = _value(s, c, sums), (new - c).square_().sum((1, 2)), (sums[..., -1] == 0).sum(1)
-    inertia, shift, empty = (v.tolist() for v in values)
-    return [Iteration(a, b, *t[3:], e) for a, b, t, e in zip(inertia, shift, kept, empty)]
+    stack = torch.stack if torch.is_tensor(s.c) else np.stack
+    c, sums = stack([t[0] for t in kept] + [kept[-1][2]]), stack([t[1] for t in kept])
+    shift, empty = ((c[1:] - c[:-1]) ** 2).sum((1, 2)), (sums[..., -1] == 0).sum(1)
+    values = zip(*(v.tolist() for v in (_value(s, c[:-1], sums), shift, empty)), kept)
+    return [Iteration(max(0., a), b, *t[3:], e) for a, b, e, t in values]
 
 def _totals(s): # Sums and counts, shape (k, d + 1)
     return torch.cat([s.sums, s.counts[:, None]], 1) if hasattr(s, "counts") else s.sums
@@ -468,10 +523,10 @@ def _run(s, assign, move, means, max_iter, tol, callback): # History, and whethe
         totals = _totals(s)
         new = s.c if fixed else means(s, totals)
         kept.append((s.c, totals, new, changed, looked))
-        if callback is not None or len(kept) * new.numel() > 2**16:
+        if callback is not None or len(kept) * len(new) * new.shape[1] > 2**16:
             history, kept = history + _history(s, kept), []
         if fixed: break
-        fixed = tol > 0 and (new - s.c).square_().sum().item() <= tol
+        fixed = tol > 0 and ((new - s.c) ** 2).sum().item() <= tol
         move(s, new, means=s.least > 0)
         if callback is not None and callback(history[-1], new, s.labels): return history, False
         if fixed: break
@@ -490,23 +545,27 @@ def _engine(x, w, c, refill, callback, search, add): # State, functions, what ro
     if search is None and _is_small(*p.shape, len(c)):
         s, assign, move = _small_state(p, weight, c, times), _small_assign, _small_move
     else: s, assign, move = _state(p, weight, c, times, search, add), _assign, _move
+    given = functools.partial(torch.as_tensor, device=x.device)
     def means(s, totals):
         sums, counts = totals[:, :-1], totals[:, -1:]
-        if s.least <= 0: s.least = counts.amin().item()          # else too few labels changed
+        if s.least <= 0: s.least = counts.min().item()           # else too few labels changed
         if s.least > 0: return sums / counts
-        return refill(x, w, s.labels[which], s.c, sums.clone(), counts[:, 0].clone())
-    notify = callback and (lambda i, c, labels: callback(i, c, labels[which].clone()))
-    return s, assign, move, means, notify, which
+        rest = given(s.c), given(sums).clone(), given(counts)[:, 0].clone()
+        return _like(s, refill(x, w, given(s.labels)[which], *rest))
+    def notify(i, c, labels): return callback(i, given(c), given(labels)[which].clone())
+    return s, assign, move, means, callback and notify, which
+
+def _like(s, c): return c if torch.is_tensor(s.c) else c.cpu().numpy()   # As the state keeps it
 
 def _safe(s, out, converged): # Whether rounding the centroids can change no label, by a bound
     if not converged or not hasattr(s, "lead"): return False
-    moved = (out - s.c).abs().amax().item() * math.sqrt(out.shape[1])
+    moved = abs(out - s.c).max() * math.sqrt(s.d)
     return s.lead > s.err + 4 * moved * math.sqrt(s.size)
 
-def _inertia(s, x, w, labels): # From the sums; by differences if too many digits cancel
-    value = _value(s, s.c, _totals(s)).item()
-    if value > 1e-6 * s.total and s.total > 1e-6 * len(x) * s.mean.square().sum(): return value
-    parts = ((p - s.c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x))
+def _inertia(s, x, w, c, labels): # From the sums; by differences if too many digits cancel
+    value, far = _value(s, s.c, _totals(s)).item(), (s.mean * s.mean).sum()
+    if value > 1e-6 * s.total and s.total > 1e-6 * len(x) * far: return value
+    parts = ((p - c.index_select(0, labels[i])).square_().sum(1) for i, p in _pieces(x))
     square = torch.cat(list(parts))
     return (square.sum() if w is None else square @ w).item()
 
@@ -519,13 +578,15 @@ def _scale(x): # A power of two that brings the points near one; 1 if they are f
 def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
     s, assign, move, means, notify, which = _engine(x, w, c, refill, callback, search, add)
     history, converged = _run(s, assign, move, means, max_iter, tol, notify)
-    out = s.c.to(x.dtype)
-    if _safe(s, out.double(), converged and not history[-1].n_changed): s.c = out.double()
+    out = torch.as_tensor(s.c).to(x.device, x.dtype)
+    end = _like(s, out.double())
+    if _safe(s, end, converged and not history[-1].n_changed): s.c = end
     else:
-        move(s, out.double(), means=False)
+        move(s, end, means=False)
         assign(s)
-    labels = s.labels[which]
-    return KMeansResult(out, labels, _inertia(s, x, w, labels), len(history), converged, history)
+    labels = torch.as_tensor(s.labels, device=x.device)[which]
+    value = _inertia(s, x, w, out.double(), labels)
+    return KMeansResult(out, labels, value, len(history), converged, history)
 
 def _lloyd_scaled(f, x, c, w, max_iter, tol, refill, callback, search, add):
     def back(i): return i._replace(inertia=i.inertia / f / f, shift=i.shift / f / f)
