@@ -338,6 +338,23 @@ def test_the_best_of_several_runs(init, weigh):
     assert r.history == best.history
 
 
+def test_rounding_does_not_choose_among_equal_runs(monkeypatch):
+    x, whole = uniform(300, 2, random_state=0), lloyd.lloyd_margin
+    off = iter([0, -1e-15, 1e-15, -1e-9, -1e-9 - 1e-15])  # the fourth run is better, the rest alike
+    runs = []
+
+    def near(*args, **kwargs):
+        r = whole(x, x[:4])
+        runs.append(r._replace(inertia=r.inertia * (1 + next(off))))
+        return runs[-1]
+
+    monkeypatch.setattr(lloyd, 'lloyd_margin', near)
+    assert k_means(x, 4, n_init=3, random_state=0) is runs[0]
+    off = iter([0, -1e-15, 1e-15, -1e-9, -1e-9 - 1e-15])
+    runs.clear()
+    assert k_means(x, 4, n_init=5, random_state=0) is runs[3]
+
+
 def test_the_starts_do_not_depend_on_empty_clusters():
     x = blobs(5, 30, random_state=0).points
     far = lambda x, k, random_state: torch.cat(

@@ -90,4 +90,4 @@ def write(root=root):
 
 if __name__ == '__main__':
     if '--check' not in sys.argv: write()
-    sys.exit('\n'.join(problems()))
+    sys.exit('\n'.join(problems()) or None)

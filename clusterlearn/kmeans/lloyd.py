@@ -206,7 +206,7 @@ def k_means(
     x, # Points, shape (n, d), on any device: a tensor, an array, a list, a data frame
     n_clusters:int, # Number of clusters, k
     *, init="k-means++", # As in `initial_centroids`: a name, centroids (k, d) or a function
-    n_init:int=1, # Starts; the run with the lowest inertia is kept, the first of equal ones
+    n_init:int=1, # Starts; the lowest inertia is kept, the first of those equal but for rounding
     max_iter:int=300, # Iterations of each run, at most
     tol:float=1e-4, # Stop at a squared shift of `tol` times `mean_variance`; 0 goes on to rest
     sample_weight=None, # How much each point counts, shape (n,), or None
@@ -232,7 +232,7 @@ def k_means(
     for i, (c, refill) in enumerate(zip(starts, refills), 1):
         run = partial(engine, x, c, sample_weight=w, max_iter=max_iter, tol=limit, refill=refill)
         r, stopped = _run(run, i, n_init, max_iter, verbose, callback)
-        if best is None or r.inertia < best.inertia: best = r
+        if best is None or r.inertia < (1 - 1e-12) * best.inertia: best = r
         if stopped: break
     if device is None: return best
     return best._replace(centroids=best.centroids.to(device), labels=best.labels.to(device))
