@@ -26,12 +26,12 @@ def mean_variance(
     budget:int=2**20, # Bytes of one block
 )->float: # The mean of the d variances
     "The variance of each column, averaged: the unit of `tol`."
-    n, d = x.shape
-    near, sums, squares = x[:1000].double().mean(0), 0., 0.
-    for part in x.split(max(1, budget // (8 * d))):
-        y = part.double() - near
-        sums = sums + y.sum(0)
-        squares += y.square_().sum().item()
+    (n, d), wide = x.shape, torch.promote_types(x.dtype, torch.float32)
+    near, sums, squares = x[:1000].to(wide).mean(0), 0., 0.
+    for part in x.split(max(1, budget // (d * wide.itemsize))):
+        y = part.to(wide) - near
+        sums = sums + y.sum(0, dtype=torch.float64)
+        squares += torch.linalg.vector_norm(y, dtype=torch.float64).item() ** 2
     return max(0., squares - sums.square().sum().item() / n) / (n * d)
 
 # %% ../../nbs/27_kmeans_lloyd.ipynb #f1350318
