@@ -1,6 +1,8 @@
 "The engine of exact k-means against the plain loop in float64, where cells are too small to go."
 
 import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 from clusterlearn.data import blobs
@@ -355,3 +357,27 @@ def test_either_product_gives_the_same_labels(monkeypatch, product):
     monkeypatch.setattr(margin, '_faster', lambda: product)
     x = blobs(40, 1000, dim=9, var=10.0, random_state=0).points
     same(x, forgy(x, 40), 20)
+
+
+@pytest.mark.parametrize('cuda, scores', [(False, 2**20), (True, 2**25)])
+def test_blocks_have_a_budget(cuda, scores):
+    device = SimpleNamespace(is_cuda=cuda)
+    for width in (1, 7, 64, 1000, 4096):
+        assert margin._step(device, width) * width <= scores
+
+
+def test_the_faster_product_is_chosen_whatever_the_defaults(monkeypatch):
+    "Both are timed in float32, also where float64 is the default"
+    asked = []
+
+    def seconds(f, p, c):
+        asked.append((f, p.dtype))
+        return len(asked)
+
+    monkeypatch.setattr(margin, '_seconds', seconds)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert margin._faster.__wrapped__() is margin._onednn  # one second against two
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert asked == [(f, torch.float32) for f in (margin._onednn, margin._addmm)]

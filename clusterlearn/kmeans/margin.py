@@ -79,7 +79,7 @@ def _onednn(p, c, bias, space):
 
 @functools.cache
 def _faster(): # Which of the two multiplies faster on this processor, asked once
-    p, c = torch.ones(1024, 64), torch.ones(256, 64)
+    p, c = torch.ones(1280, 64, dtype=torch.float32, device="cpu").split(1024)
     try: return _onednn if _seconds(_onednn, p, c) < .7 * _seconds(_addmm, p, c) else _addmm
     except (AttributeError, RuntimeError, TypeError): return _addmm
 
@@ -91,8 +91,8 @@ def _scores(p, c, bias, space): # Products of p (m, d) with c (k, d), plus bias 
 _block = 2**20
 
 def _step(x, width): # Rows of a block, a power of two; a GPU wants more at a time
-    more = 64 if x.is_cuda else 1
-    return min(more * 2**15, max(64, 1 << (more * _block // width).bit_length() - 1))
+    rows, scores = (2**21, 2**25) if x.is_cuda else (2**15, _block)
+    return min(rows, max(64, 1 << (scores // width).bit_length() - 1))
 
 def _blocks(x, rows, k, space): # Slices of the rows, and their points in float32
     m, step = len(x) if rows is None else len(rows), _step(x, max(k, x.shape[1]))
@@ -423,7 +423,7 @@ def _small_state(x, w, c, times=None):
     _reach(s, s.c)
     return s
 
-def _product(a, b, out=None): # One thread alone: two would wait for each other
+def _product(a, b, out=None): # The larger ones in PyTorch, by one thread
     if a.size * b.shape[1] <= 2**17: return np.matmul(a, b, out=out)
     before, given = torch.get_num_threads(), torch.from_numpy
     torch.set_num_threads(1)
@@ -445,6 +445,7 @@ def _small_sums(s, old, new, at): # Sums and counts (k, d + 1): anew, or correct
     out = np.concatenate([sums, signs.sum(1, keepdims=True)], 1)
     return out if whole else out + s.sums
 
+# %% ../../nbs/25_kmeans_margin.ipynb #a25e5a07
 def _small_best(s): # The labels, by scores
     if s.labels is None: return s.scores.argmax(0)
     moved = np.flatnonzero(s.flat[s.places] < s.scores.max(0))
@@ -459,6 +460,7 @@ def _small_exact(s, new, lead): # The labels, by differences for those in doubt
     new[doubt] = torch.cdist(x, torch.from_numpy(s.c), **_direct).argmin(1).numpy()
     return new
 
+# %% ../../nbs/25_kmeans_margin.ipynb #a25e5a08
 def _small_assign(s):
     _small_scores(s)
     old, new = s.labels, _small_best(s)
