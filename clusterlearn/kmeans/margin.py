@@ -108,6 +108,10 @@ def _blocks(x, rows, k, space): # Slices of the rows, and their points in float3
         yield slice(i, j), p.float()
 
 # %% ../../nbs/25_kmeans_margin.ipynb #7d348767
+def _where(mask): # Places that hold; on a CPU NumPy finds them faster
+    if mask.device.type != "cpu": return mask.nonzero()[:, 0]
+    return torch.from_numpy(np.flatnonzero(mask.numpy()))
+
 def _strike(s, at): # Scores that no longer count, at flat places
     s.view(-1).index_fill_(0, at, -math.inf)
 
@@ -164,7 +168,7 @@ def nearest_two(
     (c, bias), space = _pad(c, bias), {} if space is None else space
     if hint is None: return _top_two(x, c, bias, rows, space)
     best, second = _rivals(x, c, bias, rows, hint, space)
-    doubt = (second >= best).nonzero()[:, 0]
+    doubt = _where(second >= best)
     if not len(doubt): return hint, best, second
     again = doubt if rows is None else rows.index_select(0, doubt)
     labels, *found = _top_two(x, c, bias, again, space)
@@ -262,7 +266,7 @@ def _settle(s, rows): # By differences, in float64: labels, distances, margins
 def _measure(s, rows, labels, best, second, err, q): # Margins from scores; labels, doubts settled
     lead, q = torch.sub(best, second).sub_(err, alpha=2), q.add(err, alpha=2)
     own, other = (v.mul_(-2).add_(q).clamp_(min=0).sqrt_() for v in (best, second))
-    doubt = (~(lead > 0)).nonzero()[:, 0]
+    doubt = _where(~(lead > 0))
     margin = lead.mul_(2 * _less).div_(other.add_(own))
     if s.k == 1: margin.fill_(math.inf)
     if len(doubt):
@@ -278,8 +282,7 @@ def _measure(s, rows, labels, best, second, err, q): # Margins from scores; labe
     return labels
 
 def _active(s, rows=None): # Those of the rows whose margin may be used up; how many
-    over = _of(s.due, rows) <= s.used_high.index_select(0, _of(s.labels, rows))
-    at = over.nonzero()[:, 0]
+    at = _where(_of(s.due, rows) <= s.used_high.index_select(0, _of(s.labels, rows)))
     return at if rows is None else rows.index_select(0, at), len(at)
 
 def _most(s, rows): return None if len(rows) > .7 * len(s.x) else rows       # None is all
@@ -298,7 +301,7 @@ def _fill_sums(s, labels): # From nothing; how many labels
     return len(labels) if s.times is None else int(s.times.sum())
 
 def _correct(s, rows, old, new): # For the labels that changed; how many
-    at = (old != new).nonzero()[:, 0]
+    at = _where(old != new)
     if not len(at): return 0
     rows = at if rows is None else rows.index_select(0, at)
     old, new = old.index_select(0, at), new.index_select(0, at)
@@ -316,7 +319,7 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
         s.sums[s.members == 0] = s.counts[s.members == 0] = 0.
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
-def _move(s, c, means=True): # The clocks run; `means` matters to small problems only
+def _move(s, c): # The clocks run
     moves = torch.linalg.vector_norm(c - s.c, dim=1)
     top = moves.topk(min(2, s.k)).values
     s.other = torch.where(moves < top[0], top[0], top[-1])
@@ -329,7 +332,7 @@ def _endangered(s, rows, rest, before): # Rows, and what the slow centroids leav
     labels, due = s.labels.index_select(0, rows), s.due.index_select(0, rows)
     left = due - before.index_select(0, labels) - rest
     if (left > 0).count_nonzero() > .8 * len(rows): return rows, labels, due, left
-    at = (left > 0).nonzero()[:, 0]
+    at = _where(left > 0)
     return tuple(v.index_select(0, at) for v in (rows, labels, due, left))
 
 def _fast_rivals(s, c, bias, fast, rows, labels): # Best of the fast but the own, and its error
@@ -403,36 +406,34 @@ def _assign(s): # How many labels changed, how many points were looked at
 # %% ../../nbs/25_kmeans_margin.ipynb #691a2e36
 def _is_small(n, d, k): return n * k <= 2**16 and n * d <= 2**18 and k * d <= 2**12
 
-def _reach(s, c): # Twice the error of a score, at most; means are never farther out than points
-    z = c - s.mean
-    s.size = max(s.size, (z * z).sum(1).max())
-    s.err = s.size * (8 * _unit() + (s.d + 4) * 2**-22)
+def _cut(n, k, d): # Slices of n, with at most so many multiplications each
+    step = max(1, 2**18 // (k * d))
+    return [slice(i, i + step) for i in range(0, n, step)]
 
 def _small_state(x, w, c, times=None):
     half = x.dtype == torch.bfloat16                         # NumPy does not know it
     s = SimpleNamespace(x=(x.float() if half else x).cpu().numpy(), c=c.cpu().numpy(), k=len(c))
     (s.n, s.d), s.labels, s.least = s.x.shape, None, 0
     s.w, s.times = (None if v is None else v.cpu().numpy() for v in (w, times))
-    z = s.x.astype(np.float64)
-    s.mean = z.mean(0)
-    z -= s.mean
-    q = np.einsum("nd,nd->n", z, z)
-    s.total, s.size = q.sum() if w is None else q @ s.w, q.max()
-    s.p, s.scores = z.astype(np.float32).T, np.empty((s.k, s.n), np.float32)
+    mean, z = x.mean(0, dtype=torch.float64).cpu(), s.x.astype(np.float64)
+    torch.from_numpy(z).sub_(mean)
+    q, s.mean = np.einsum("nd,nd->n", z, z), mean.numpy()
+    s.total, s.far = q.sum() if w is None else (q * s.w).sum(), math.sqrt(q.max())
+    p, s.scores = np.ascontiguousarray(z.T, np.float32), np.empty((s.k, s.n), np.float32)
+    s.parts = [(p[:, i], s.scores[:, i]) for i in _cut(s.n, s.k, s.d)]
     s.flat, s.starts = s.scores.reshape(-1), np.arange(s.n)
-    _reach(s, s.c)
     return s
 
-def _product(a, b, out=None): # The larger ones in PyTorch, by one thread
-    if a.size * b.shape[1] <= 2**17: return np.matmul(a, b, out=out)
-    before, given = torch.get_num_threads(), torch.from_numpy
-    torch.set_num_threads(1)
-    try: return torch.mm(given(a), given(b), out=None if out is None else given(out)).numpy()
-    finally: torch.set_num_threads(before)
+def _reach(s, norm): # Twice the error of a score, at most, for centroids of at most this norm
+    s.reach = s.far + norm
+    s.err = 1.01 * (s.d + 3) * 2**-23 * norm * (s.far + norm / 2)
 
 def _small_scores(s): # Shape (k, n)
     z = (s.c - s.mean).astype(np.float32)
-    np.subtract(_product(z, s.p, s.scores), (z * z).sum(1, keepdims=True) / 2, out=s.scores)
+    square = (z * z).sum(1, keepdims=True)
+    _reach(s, math.sqrt(square.max()))
+    for p, out in s.parts: np.matmul(z, p, out=out)
+    s.scores -= square / 2
 
 # %% ../../nbs/25_kmeans_margin.ipynb #a25e5a02
 def _small_sums(s, old, new, at): # Sums and counts (k, d + 1): anew, or corrected
@@ -441,46 +442,48 @@ def _small_sums(s, old, new, at): # Sums and counts (k, d + 1): anew, or correct
     signs = np.zeros((s.k, len(rows)))
     signs[new, s.starts[:len(rows)]] = 1 if s.w is None else s.w
     if not whole: signs[old[at], s.starts[:len(rows)]] = -1
-    sums = _product(signs, rows.astype(np.float64, copy=False))
+    rows = rows.astype(np.float64, copy=False)
+    sums = sum(signs[:, i] @ rows[i] for i in _cut(len(rows), s.k, s.d))
     out = np.concatenate([sums, signs.sum(1, keepdims=True)], 1)
     return out if whole else out + s.sums
 
 # %% ../../nbs/25_kmeans_margin.ipynb #a25e5a07
-def _small_best(s): # The labels, by scores
-    if s.labels is None: return s.scores.argmax(0)
-    moved = np.flatnonzero(s.flat[s.places] < s.scores.max(0))
-    if not len(moved): return s.labels
-    new = s.labels.copy()
-    new[moved] = s.scores[:, moved].argmax(0)
-    return new
+def _small_best(s): # The labels by scores, and by how much each leads
+    top = s.scores.max(0)
+    if s.labels is None:
+        new, lead = s.scores.argmax(0), top
+        s.places = new * s.n + s.starts
+    else:
+        new, lead = s.labels, s.flat.take(s.places)
+        moved = np.flatnonzero(lead < top)
+        if len(moved):
+            new = new.copy()
+            new[moved] = s.scores[:, moved].argmax(0)
+            s.places[moved], lead[moved] = new[moved] * s.n + moved, top[moved]
+    s.flat[s.places] = -np.inf
+    lead -= s.scores.max(0)
+    return new, lead
 
 def _small_exact(s, new, lead): # The labels, by differences for those in doubt
     doubt, new = np.flatnonzero(~(lead > s.err)), new.copy()
     x = torch.from_numpy(s.x[doubt]).double()
     new[doubt] = torch.cdist(x, torch.from_numpy(s.c), **_direct).argmin(1).numpy()
+    s.places = new * s.n + s.starts
     return new
 
 # %% ../../nbs/25_kmeans_margin.ipynb #a25e5a08
 def _small_assign(s):
     _small_scores(s)
-    old, new = s.labels, _small_best(s)
-    s.places = new * s.n + s.starts
-    lead = s.flat[s.places]
-    s.flat[s.places] = -np.inf
-    lead -= s.scores.max(0)
+    old, (new, lead) = s.labels, _small_best(s)
     s.lead = lead.min()
-    if not s.lead > s.err:
-        new = _small_exact(s, new, lead)
-        s.places = new * s.n + s.starts
+    if not s.lead > s.err: new = _small_exact(s, new, lead)
     s.labels, at = new, s.starts if old is None else np.flatnonzero(old != new)
     if len(at): s.sums = _small_sums(s, old, new, at)
     s.least = 0 if s.w is not None else s.least - len(at)    # no cluster has fewer points
     if s.times is None: return len(at), s.n
     return int(s.times[at].sum()), int(s.times.sum())
 
-def _small_move(s, c, means=True):
-    s.c = c
-    if not means: _reach(s, c)
+def _small_move(s, c): s.c = c
 
 # %% ../../nbs/25_kmeans_margin.ipynb #77df0ae6
 def _order(x): # Rows in the order of a projection, and where a row differs from the one before it
@@ -529,7 +532,7 @@ def _run(s, assign, move, means, max_iter, tol, callback): # History, and whethe
             history, kept = history + _history(s, kept), []
         if fixed: break
         fixed = tol > 0 and ((new - s.c) ** 2).sum().item() <= tol
-        move(s, new, means=s.least > 0)
+        move(s, new)
         if callback is not None and callback(history[-1], new, s.labels): return history, False
         if fixed: break
     return history + (_history(s, kept) if kept else []), fixed
@@ -562,7 +565,7 @@ def _like(s, c): return c if torch.is_tensor(s.c) else c.cpu().numpy()   # As th
 def _safe(s, out, converged): # Whether rounding the centroids can change no label, by a bound
     if not converged or not hasattr(s, "lead"): return False
     moved = abs(out - s.c).max() * math.sqrt(s.d)
-    return s.lead > s.err + 4 * moved * math.sqrt(s.size)
+    return s.lead > s.err + 2.1 * moved * (s.reach + moved)
 
 def _inertia(s, x, w, c, labels): # From the sums; by differences if too many digits cancel
     value, far = _value(s, s.c, _totals(s)).item(), (s.mean * s.mean).sum()
@@ -584,7 +587,7 @@ def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
     end = _like(s, out.double())
     if _safe(s, end, converged and not history[-1].n_changed): s.c = end
     else:
-        move(s, end, means=False)
+        move(s, end)
         assign(s)
     labels = torch.as_tensor(s.labels, device=x.device)[which]
     value = _inertia(s, x, w, out.double(), labels)

@@ -23,9 +23,10 @@ from .scatter import cluster_means, k_means_cluster
 # %% ../../nbs/24_kmeans_seeding.ipynb #c32fd082
 def _draw(weights, m, generator): # m indices in proportion to weights (n,), unchecked
     line = weights.cumsum(0, dtype=torch.float64)
-    darts = torch.rand(m, dtype=torch.float64, generator=generator).to(line.device) * line[-1]
-    before_end = torch.nextafter(line[-1], torch.zeros_like(line[-1]))
-    return torch.searchsorted(line, darts.clamp(max=before_end), right=True)
+    end = line[-1].item()
+    darts = torch.rand(m, dtype=torch.float64, generator=generator).mul_(end)
+    darts.clamp_(max=math.nextafter(end, 0))
+    return torch.searchsorted(line, darts.to(line.device), right=True)
 
 def weighted_draw(
     weights:Tensor, # Not negative, shape (n,), at least one above zero
@@ -158,19 +159,24 @@ class _Stock: # Candidates drawn ahead
         m = min(m, len(self.buffer), max(left, (self.ahead or self.steps) * self.trials))
         self.ids = _draw(_weigh(d2, self.w), m, self.g)
         self.squares = _squares(self.p, norms, self.p[self.ids], self.buffer[:m])
-        self.then, self.at, self.end, self.kept = d2[self.ids], 0, m, 0
+        self.at, self.end, self.kept = 0, m, 0
         coins = torch.rand(m, generator=self.g) if m > left else torch.zeros(m)
-        self.coins = coins.to(d2)
+        least = coins.to(d2) * d2[self.ids]
+        doubt = torch.zeros_like(least) if norms is None else _floor * norms[self.ids]
+        self.limits = list(zip(self.ids.tolist(), least.tolist(), doubt.tolist()))
 
-    def take(self, norms, d2, chosen, left): # Up to `left` of them: indices, squares, kept or not
-        ids = self.ids[self.at:self.end]
-        keep = self.coins[self.at:] * self.then[self.at:] < d2[ids]
-        keep &= _apart(self.exact, norms, d2, ids, chosen)
-        found = keep.nonzero()[:left, 0]
-        stop = int(found[-1]) + 1 if len(found) == left else len(ids)
-        rows = self.squares[self.at:self.at + stop]
-        self.at, self.kept = self.at + stop, self.kept + len(found)
-        return ids[:stop], rows, keep[:stop], left - len(found)
+    def take(self, norms, d2, chosen, left): # Squares, (row, index) of those kept, how many lack
+        now, found, i = d2[self.ids[self.at:]].tolist(), [], 0
+        for i, (d, (index, least, doubt)) in enumerate(zip(now, self.limits[self.at:]), 1):
+            if d > least and (d > doubt or self._apart(norms, d2, index, chosen)):
+                found.append((i - 1, index))
+                if len(found) == left: break
+        rows = self.squares[self.at:self.at + i]
+        self.at, self.kept = self.at + i, self.kept + len(found)
+        return rows, found, left - len(found)
+
+    def _apart(self, norms, d2, index, chosen):
+        return _apart(self.exact, norms, d2, torch.tensor([index], device=d2.device), chosen).item()
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #a29b3d51
 def _step(stock, norms, d2, chosen, more): # The next point's index and the potential; d2 follows
@@ -179,11 +185,11 @@ def _step(stock, norms, d2, chosen, more): # The next point's index and the pote
         if stock.at == stock.end:
             row = None if row is None else row.clone()
             stock.draw(norms, d2, more + left, left)
-        ids, rows, keep, left = stock.take(norms, d2, chosen, left)
+        rows, found, left = stock.take(norms, d2, chosen, left)
         torch.minimum(rows, d2, out=rows)
-        sums = rows.sum(1) if stock.w is None else rows @ stock.w.to(rows.dtype)
-        value, i = torch.where(keep, sums, math.inf).min(0)
-        if value < best: best, index, row = value.item(), ids[i].item(), rows[i]
+        sums = (rows.sum(1) if stock.w is None else rows @ stock.w.to(rows.dtype)).tolist()
+        for i, at in found:
+            if sums[i] < best: best, index, row = sums[i], at, rows[i]
     torch.clamp(row, min=0, out=d2)
     d2[index] = 0
     return index, best
