@@ -166,17 +166,15 @@ class _Stock: # Candidates drawn ahead
         self.limits = list(zip(self.ids.tolist(), least.tolist(), doubt.tolist()))
 
     def take(self, norms, d2, chosen, left): # Squares, (row, index) of those kept, how many lack
-        now, found, i = d2[self.ids[self.at:]].tolist(), [], 0
-        for i, (d, (index, least, doubt)) in enumerate(zip(now, self.limits[self.at:]), 1):
-            if d > least and (d > doubt or self._apart(norms, d2, index, chosen)):
-                found.append((i - 1, index))
+        now, found, first, end = d2[self.ids[self.at:]].tolist(), [], self.at, self.at
+        for d, (index, least, doubt) in zip(now, self.limits[first:]):
+            end += 1
+            one = self.ids[end - 1:end]
+            if d > least and (d > doubt or _apart(self.exact, norms, d2, one, chosen)):
+                found.append((end - 1 - first, index))
                 if len(found) == left: break
-        rows = self.squares[self.at:self.at + i]
-        self.at, self.kept = self.at + i, self.kept + len(found)
-        return rows, found, left - len(found)
-
-    def _apart(self, norms, d2, index, chosen):
-        return _apart(self.exact, norms, d2, torch.tensor([index], device=d2.device), chosen).item()
+        self.at, self.kept = end, self.kept + len(found)
+        return self.squares[first:end], found, left - len(found)
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #a29b3d51
 def _step(stock, norms, d2, chosen, more): # The next point's index and the potential; d2 follows
