@@ -127,10 +127,14 @@ def _rivals(x, c, bias, rows, hint, space): # Scores: the hinted, the best other
         torch.amax(s[:len(at)], 1, out=other[part])
     return own, other
 
+# %% ../../nbs/25_kmeans_margin.ipynb #7d348768
+def _places(labels, k): # Where each row's column stands among the flat scores
+    return torch.arange(0, len(labels) * k, k, device=labels.device).add_(labels)
+
 def _few(x, c, bias, rows, space): # As _top_two, in one piece
     s = _scores(x.index_select(0, rows).float(), c, bias, space)
     best, labels = s.max(1)
-    _strike(s, torch.arange(0, s.numel(), len(c), device=s.device) + labels)
+    _strike(s, _places(labels, len(c)))
     return labels, best, s.amax(1)
 
 def _top_two(x, c, bias, rows, space): # The column of the best score, the best and the second score
@@ -145,7 +149,7 @@ def _top_two(x, c, bias, rows, space): # The column of the best score, the best 
         torch.amax(t, 1, out=best[part])
         hit = torch.ge(t, best[part, None], out=_room(space, "hits", t, *t.shape))
         labels[part] = hit.mul_(columns).amax(1).long()
-        _strike(s, torch.arange(0, t.numel(), k, device=s.device) + labels[part])
+        _strike(s, _places(labels[part], k))
         torch.amax(t, 1, out=second[part])
     return labels, best, second
 
