@@ -56,6 +56,58 @@ def test_pairs_have_their_probabilities(dtype, weighted, offset):
                                          ahead=(1, 4)[i % 2])[1] for i in range(4000)])
     assert fits(torch.bincount(6 * pairs[:, 0] + pairs[:, 1], minlength=36), exact.flatten())
 
+#  Judges
+
+def test_judges_leave_the_draws_alone():
+    "One trial is plain k-means++, however few judge it"
+    g = torch.Generator().manual_seed(7)
+    x = torch.tensor([[0.], [1.], [3.], [4.], [8.], [9.]]).repeat(1, 8)
+    w = torch.tensor([1., 2., 0., 1., .5, 3.], dtype=torch.float64)
+    pairs = torch.stack([kmeans_plusplus(x, 2, n_trials=1, sample_weight=w, random_state=g,
+                                         judges=1)[1] for _ in range(4000)])
+    assert fits(torch.bincount(6 * pairs[:, 0] + pairs[:, 1], minlength=36),
+                pair_probabilities(x, w).flatten())
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_judges_choose_as_all_points_do(weighted):
+    "The mean potential of 20 seeds, one judge in four or one in ten, against all points"
+    x = blobs(20, 400, 8, random_state=0).points
+    w = torch.rand(len(x), generator=torch.Generator().manual_seed(0)) if weighted else None
+    def mean(judges):
+        starts = [kmeans_plusplus(x, 40, judges=judges, sample_weight=w, random_state=s)[0]
+                  for s in range(20)]
+        return sum(potential(x, c, w) for c in starts) / 20
+    best, plain = mean(len(x)), sum(potential(x, kmeans_plusplus(
+        x, 40, n_trials=1, sample_weight=w, random_state=s)[0], w) for s in range(20)) / 20
+    assert plain > 1.1 * best
+    for judges in (2000, 800): assert abs(mean(judges) / best - 1) < .02
+
+@pytest.mark.parametrize('budget', [1, 2000, 10**5])
+@pytest.mark.parametrize('offset', [0., 1e4])
+def test_judges_on_clusters_so_tight_that_squares_cancel(offset, budget):
+    "And on copies: each place once, the last ones by differences"
+    g = torch.Generator().manual_seed(0)
+    places = (100 * torch.randn(30, 3, generator=g)).repeat_interleave(2, 0)
+    places[1::2] += 1 / 16
+    x = places.double().repeat(20, 1) + offset
+    for seed in range(5):
+        c, _ = kmeans_plusplus(x, 60, judges=50, budget=budget, random_state=seed)
+        assert len(c.unique(dim=0)) == 60
+
+def test_judges_and_fewer_points_than_clusters():
+    x = torch.tensor([[0., 0.], [1., 0.], [0., 5.]]).repeat(40, 1)
+    with pytest.warns(FewDistinctPoints):
+        c, indices = kmeans_plusplus(x, 5, judges=10, random_state=0)
+    assert len(c.unique(dim=0)) == 3 and len(indices.unique()) == 5
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, k=st.integers(1, 30), judges=st.integers(1, 40), ahead=st.integers(1, 9))
+def test_judges_choose_different_points_of_weight(seed, k, judges, ahead):
+    g = torch.Generator().manual_seed(seed)
+    x, w = torch.randn(200, 3, generator=g), (torch.rand(200, generator=g) < .5).float()
+    _, indices = kmeans_plusplus(x, k, judges=judges, ahead=ahead, sample_weight=w, random_state=g)
+    assert len(indices.unique()) == k and w[indices].all()
+
 @pytest.mark.parametrize('trials', [1, 2])
 def test_drawn_ahead_has_the_loop_s_distribution(trials):
     "Greedy or not: the fourth centroid of blobs comes from the same blobs as often"
@@ -259,6 +311,8 @@ def test_best_of_is_the_best(n):
     (lambda x: kmeans_plusplus(x, 2.5), TypeError, 'n_clusters=2.5'),
     (lambda x: kmeans_plusplus(x, 2, n_trials=0), ValueError, 'n_trials=0'),
     (lambda x: kmeans_plusplus(x, 2, ahead=0), ValueError, 'ahead=0'),
+    (lambda x: kmeans_plusplus(x, 2, judges=0), ValueError, 'judges=0'),
+    (lambda x: kmeans_plusplus(x, 2, judges=2.5), TypeError, 'float'),
     (lambda x: kmeans_plusplus(x * math.nan, 2), ValueError, 'points has nan'),
     (lambda x: kmeans_plusplus(x, 2, random_state='x'), TypeError, 'random_state'),
     (lambda x: kmeans_plusplus(x, 2, sample_weight=[1.]), ValueError,

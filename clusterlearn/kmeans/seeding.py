@@ -10,6 +10,7 @@ __all__ = ['weighted_draw', 'as_weights', 'plusplus_loop', 'potential', 'plusplu
 import math
 import operator
 import warnings
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -21,12 +22,14 @@ from .loop import initialize_centroids, random_partition, wcss
 from .scatter import cluster_means, k_means_cluster
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #c32fd082
-def _draw(weights, m, generator): # m indices in proportion to weights (n,), unchecked
+def _hit(weights, darts): # Indices whose pieces are hit by darts (m,) between 0 and 1
     line = weights.cumsum(0, dtype=torch.float64)
     end = line[-1].item()
-    darts = torch.rand(m, dtype=torch.float64, generator=generator).mul_(end)
-    darts.clamp_(max=math.nextafter(end, 0))
+    darts = darts.mul(end).clamp_(max=math.nextafter(end, 0))
     return torch.searchsorted(line, darts.to(line.device), right=True)
+
+def _draw(weights, m, generator): # m indices in proportion to weights (n,), unchecked
+    return _hit(weights, torch.rand(m, dtype=torch.float64, generator=generator))
 
 def weighted_draw(
     weights:Tensor, # Not negative, shape (n,), at least one above zero
@@ -135,88 +138,137 @@ def _squares(p, norms, c, out=None): # Squared distances of c (m, d) to all p (n
 # %% ../../nbs/24_kmeans_seeding.ipynb #44ee3c64
 _floor = 1000 * torch.finfo(torch.float32).eps
 
-def _apart(exact, norms, d2, ids, chosen): # Which of the candidates coincide with no chosen point
+def _differ(exact, ids, chosen): # Which of the points coincide with no chosen one
+    return torch.cdist(exact[ids], exact[chosen], **_direct).amin(1) > 0
+
+def _apart(exact, norms, d2, ids, chosen): # The same, by differences only where it is in doubt
     keep = d2[ids] > 0
     if norms is None: return keep
     doubt = keep & (d2[ids] <= _floor * norms[ids])
-    if doubt.any():
-        keep[doubt] = torch.cdist(exact[ids[doubt]], exact[chosen], **_direct).amin(1) > 0
+    if doubt.any(): keep[doubt] = _differ(exact, ids[doubt], chosen)
     return keep
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #75f27a5d
-class _Stock: # Candidates drawn ahead
-    def __init__(self, exact, p, w, g, rows, trials, ahead):
-        self.exact, self.p, self.w, self.g = exact, p, w, g
-        self.trials, self.ahead, self.steps = trials, ahead, 1
-        self.buffer = p.new_empty(rows, len(p))
-        self.at = self.end = self.kept = 0
-
-    def draw(self, norms, d2, m, left):
-        if self.ahead is None and self.end:
-            rate = self.kept / self.end
-            self.steps = max(1, self.steps * 2 if rate > .8 else self.steps // 2 if rate < .6
-                             else self.steps)
-        m = min(m, len(self.buffer), max(left, (self.ahead or self.steps) * self.trials))
-        self.ids = _draw(_weigh(d2, self.w), m, self.g)
-        self.squares = _squares(self.p, norms, self.p[self.ids], self.buffer[:m])
-        self.at, self.end, self.kept = 0, m, 0
-        coins = torch.rand(m, generator=self.g) if m > left else torch.zeros(m)
-        least = coins.to(d2) * d2[self.ids]
-        doubt = torch.zeros_like(least) if norms is None else _floor * norms[self.ids]
-        self.limits = list(zip(self.ids.tolist(), least.tolist(), doubt.tolist()))
-
-    def take(self, norms, d2, chosen, left): # Squares, (row, index) of those kept, how many lack
-        now, found, first, end = d2[self.ids[self.at:]].tolist(), [], self.at, self.at
-        for d, (index, least, doubt) in zip(now, self.limits[first:]):
-            end += 1
-            one = self.ids[end - 1:end]
-            if d > least and (d > doubt or _apart(self.exact, norms, d2, one, chosen)):
-                found.append((end - 1 - first, index))
-                if len(found) == left: break
-        self.at, self.kept = end, self.kept + len(found)
-        return self.squares[first:end], found, left - len(found)
-
-# %% ../../nbs/24_kmeans_seeding.ipynb #a29b3d51
-def _step(stock, norms, d2, chosen, more): # The next point's index and the potential; d2 follows
-    best, index, row, left = math.inf, None, None, stock.trials
-    while left:
-        if stock.at == stock.end:
-            row = None if row is None else row.clone()
-            stock.draw(norms, d2, more + left, left)
-        rows, found, left = stock.take(norms, d2, chosen, left)
-        torch.minimum(rows, d2, out=rows)
-        sums = (rows.sum(1) if stock.w is None else rows @ stock.w.to(rows.dtype)).tolist()
-        for i, at in found:
-            if sums[i] < best: best, index, row = sums[i], at, rows[i]
-    torch.clamp(row, min=0, out=d2)
-    d2[index] = 0
-    return index, best
-
-# %% ../../nbs/24_kmeans_seeding.ipynb #e97c6431
-def _nearest_squares(exact, chosen): # Squared distance to the nearest chosen point, by differences
-    d2 = exact.new_full((len(exact),), math.inf)
-    for i in chosen: torch.minimum(d2, _squares(exact, None, exact[i:i + 1])[0], out=d2)
-    return d2
-
+# %% ../../nbs/24_kmeans_seeding.ipynb #364ccf13
 def _weigh(d2, w): return d2 if w is None else d2 * w.to(d2.dtype)
 
-def _seed(x, k, trials, w, g, ahead, budget): # Indices of at most k points
-    exact, p, norms = _prepare(x)
-    chosen = _draw(_weigh(p.new_ones(len(p)), w), 1, g).tolist()
-    d2, spread = _squares(p, norms, p[chosen])[0].clamp_(min=0), _weigh(norms, w).sum().item()
-    d2[chosen] = 0
-    rows = min(max(4 * trials, p.shape[1] // 2), budget // (len(p) * p.itemsize))
-    stock = _Stock(exact, p, w, g, max(1, rows), trials, ahead)
-    value = _weigh(d2, w).sum().item()
-    while len(chosen) < k:
-        if norms is not None and value <= _floor * spread:
-            norms, stock.p, stock.at = None, exact, stock.end
-            d2 = _nearest_squares(exact, chosen)
-            value = _weigh(d2, w).sum().item()
-        if value <= 0: break
-        index, value = _step(stock, norms, d2, chosen, (k - len(chosen) - 1) * trials)
-        chosen.append(index)
-    return chosen
+def _fall(p, norms, c, d2): # Centroids c (m, d) come in: d2 (n,) follows
+    rows = max(64, 2**20 // len(c))
+    for i in range(0, len(p), rows):
+        part = slice(i, i + rows)
+        least = _squares(p[part], None if norms is None else norms[part], c).amin(0)
+        torch.minimum(d2[part], least.clamp_(min=0), out=d2[part])
+
+# %% ../../nbs/24_kmeans_seeding.ipynb #ab0b9465
+def _room(s): # A buffer for the squares: so many candidates at most
+    n, most = s.judges or len(s.p), 32 if s.judges else max(4, s.p.shape[1] // 2 // s.trials)
+    rows = max(1, min(most * s.trials, s.budget // (n * s.p.itemsize)))
+    s.buffer = s.p.new_empty(rows, n)
+
+def _stock(x, trials, w, g, ahead, judges, budget): # Empty, with a first point chosen
+    s = SimpleNamespace(trials=trials, w=w, g=g, ahead=ahead, budget=budget)
+    s.exact, s.p, s.norms = _prepare(x)
+    judges = min(judges, budget // (2 * trials * s.p.itemsize))
+    s.judges = judges if 0 < 4 * judges <= len(x) else None  # None: all points
+    s.new, s.steps, s.at, s.end, s.kept = [], 1, 0, 0, 0
+    s.floor = _floor * _weigh(s.norms, w).sum().item()
+    s.chosen = _draw(_weigh(s.p.new_ones(len(x)), w), 1, g).tolist()
+    s.d2 = _squares(s.p, s.norms, s.p[s.chosen])[0].clamp_(min=0)
+    s.d2[s.chosen] = 0
+    _room(s)
+    return s
+
+def _weights(s): # Of the points, for a draw
+    if s.new:
+        _fall(s.p, s.norms, s.p[s.new], s.d2)
+        s.d2[s.new], s.new = 0, []
+    return _weigh(s.d2, s.w)
+
+def _call(s, weights): # The judges, their squared norms and squares, and what their shares weigh
+    if not s.judges: return s.p, s.norms, s.d2, s.w
+    darts = torch.arange(s.judges, dtype=torch.float64) + torch.rand((), generator=s.g)
+    j = _hit(weights, darts / s.judges)
+    norms = None if s.norms is None else s.norms[j]
+    return s.p[j], norms, s.d2[j], weights.sum() / len(j) / s.d2[j]
+
+# %% ../../nbs/24_kmeans_seeding.ipynb #2869d8ba
+def _draw_ahead(s, again, left, more): # At least `left` new candidates, for at most `more` turns
+    if s.ahead is None and s.end:
+        rate = s.kept / s.end
+        s.steps = max(1, s.steps * 2 if rate > .8 else s.steps // 2 if rate < .6 else s.steps)
+    m = min(more, len(s.buffer) - len(again), max(left, (s.ahead or s.steps) * s.trials))
+    weights = _weights(s)
+    ids = _draw(weights, m, s.g)
+    coins = torch.rand(m, generator=s.g) if m > left else torch.zeros(m)
+    least = [0.] * len(again) + (coins.to(weights) * s.d2[ids]).tolist()
+    s.ids = torch.cat([ids.new_tensor(again), ids]) if again else ids
+    doubt = torch.zeros(len(least)) if s.norms is None else _floor * s.norms[s.ids]
+    s.limits = list(zip(s.ids.tolist(), least, doubt.tolist()))
+    p, norms, s.now, s.by = _call(s, weights)
+    s.squares = _squares(p, norms, s.p[s.ids], s.buffer[:len(s.ids)])
+    s.left, s.at, s.end, s.kept = s.d2[s.ids], 0, len(s.ids), 0
+
+# %% ../../nbs/24_kmeans_seeding.ipynb #631193b1
+def _take(s, left): # Squares, (row, index) of those kept, how many lack
+    found, first, end = [], s.at, s.at
+    d2 = (s.left if s.judges else s.d2[s.ids])[first:].tolist()
+    for d, (index, least, doubt) in zip(d2, s.limits[first:]):
+        end += 1
+        if d > least and (d > doubt or _differ(s.exact, [index], s.chosen)):
+            found.append((end - 1 - first, index))
+            if len(found) == left: break
+    s.at, s.kept = end, s.kept + len(found)
+    return s.squares[first:end], found, left - len(found)
+
+def _choose(s, index, row): # Squares of the judges fall to `row`
+    s.chosen.append(index)
+    torch.clamp(row, min=0, out=s.now)
+    if not s.judges:
+        s.d2[index] = 0
+        return
+    s.new.append(index)
+    rest, left = s.ids[s.at:], s.left[s.at:]
+    norms = None if s.norms is None else s.norms[rest]
+    torch.minimum(left, _squares(s.p[rest], norms, s.p[index][None])[0], out=left)
+
+# %% ../../nbs/24_kmeans_seeding.ipynb #ed06ad1d
+def _step(s, more): # Choose the next point; the potential, or what the judges make of it
+    best, index, row, left, found = math.inf, None, None, s.trials, []
+    while left:
+        if s.at == s.end:
+            again = []
+            if s.judges:
+                value = _weights(s).sum().item()
+                if value <= s.floor: return value
+                best, left, again, found = math.inf, s.trials, [i for _, i in found], []
+            elif row is not None: row = row.clone()
+            _draw_ahead(s, again, left - len(again), more + left)
+        rows, kept, left = _take(s, left)
+        found += kept
+        torch.minimum(rows, s.now, out=rows)
+        sums = (rows.sum(1) if s.by is None else rows @ s.by.to(rows.dtype)).tolist()
+        for i, at in kept:
+            if sums[i] < best: best, index, row = sums[i], at, rows[i]
+    _choose(s, index, row)
+    return best
+
+# %% ../../nbs/24_kmeans_seeding.ipynb #fe6e4645
+def _at_floor(s): # The potential, by differences
+    weights, s.judges, s.at = _weights(s), None, s.end
+    if s.norms is not None:
+        s.norms, s.p = None, s.exact
+        s.d2 = s.exact.new_full((len(s.exact),), math.inf)
+        _fall(s.exact, None, s.exact[s.chosen], s.d2)
+        weights = _weights(s)
+    _room(s)
+    return weights.sum().item()
+
+def _seed(x, k, *rest): # Indices of at most k points
+    s = _stock(x, *rest)
+    value = _weights(s).sum().item()
+    while len(s.chosen) < k:
+        if value <= s.floor and (value := _at_floor(s)) <= 0: break
+        value = _step(s, (k - len(s.chosen) - 1) * s.trials)
+    return s.chosen
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #532a6e05
 class FewDistinctPoints(UserWarning):
@@ -241,15 +293,18 @@ def kmeans_plusplus(
     sample_weight=None, # A weight for each point; one of weight zero is never chosen
     random_state=None, # None, an int or a `torch.Generator`
     ahead:int|None=None, # Steps to draw ahead; None adapts, 1 draws as `plusplus_loop` does
+    judges:int|None=None, # Points that compare candidates; None is 32 · k, at least 4096
     budget:int=64 * 2**20, # Bytes for the distances of candidates
 )->tuple[Tensor, Tensor]: # The chosen points (n_clusters, d) and their indices (n_clusters,)
     "Greedy k-means++ (Arthur & Vassilvitskii 2007) by products; may warn `FewDistinctPoints`."
     x, g = as_points(x), as_generator(random_state)
     k, w = check_n_clusters(n_clusters, len(x), "n_clusters"), as_weights(sample_weight, x)
     trials = 2 + int(math.log(k)) if n_trials is None else operator.index(n_trials)
-    for name, value in (("n_trials", trials), ("ahead", 1 if ahead is None else ahead)):
+    judges = max(4096, 32 * k) if judges is None else operator.index(judges)
+    for name, value in dict(n_trials=trials, ahead=1 if ahead is None else ahead,
+                            judges=judges).items():
         if value < 1: raise ValueError(f"{name}={value}: at least 1 is needed")
-    chosen = _fill(_seed(x, k, trials, w, g, ahead, budget), k, len(x), w, g)
+    chosen = _fill(_seed(x, k, trials, w, g, ahead, judges, budget), k, len(x), w, g)
     indices = torch.tensor(chosen, device=x.device)
     return x[indices], indices
 
