@@ -166,17 +166,24 @@ def turns(
     burst=0.3,  # Calls in one turn take about this many seconds, for times too short to tell
     pause=0.1,  # Between two ways, for threads that still spin
     tell=lambda name, r: None,  # Called after each turn of each way
+    renew=None,  # Called half-way with the names that go on: gives them new processes
 ):
     """Call all `ways` in turn, A B C … A B C …
 
     Gives each one's cold time, warm times, their minimum and median, and what else it answered to
     its first call. Lists that it answers later are appended; if a later call fails, `ended` says why
-    there are no more."""
-    res = {}
+    there are no more. A process may be slow from beginning to end: two for each way make that less
+    a matter of luck. The first call in the second one is not recorded."""
+    res = {name: {} for name in ways}
     for turn in range(repeats + 1):
+        if renew and turn == repeats // 2 + 1:
+            going = [name for name, r in res.items() if goes_on(r, spend, slow)]
+            renew(going)
+            for name in going:
+                ways[name](1, False)
         for name, f in ways.items():
-            r = res.setdefault(name, {})
-            if 'failed' in r or 'ended' in r or turn and not another(r, spend, slow):
+            r = res[name]
+            if turn and not goes_on(r, spend, slow):
                 continue
             calls = 1 if turn == 0 else max(1, min(10, int(burst / typical(r))))
             time.sleep(pause)
@@ -202,8 +209,10 @@ def typical(r):
     return min(r['warm'] or [r['cold']])
 
 
-def another(r, spend, slow):
-    "Is there time to call this way again?"
+def goes_on(r, spend, slow):
+    "Did this way not fail, and is there time to call it again?"
+    if 'failed' in r or 'ended' in r:
+        return False
     if not r['warm']:
         return r['cold'] <= slow
     return sum(r['warm']) + typical(r) <= spend

@@ -2,9 +2,9 @@
 
 *Same start*: first centroids are given, stop when no label changes, at most 300 iterations.
 *Default fit*: the library's own start and stopping rule, started once, with another seed in each
-call. Every way runs in a process of its own, one at a time, in turn. Inertias are computed here, in
-float64, from the centroids that a way returned. A record is kept for each workload and task, and
-one for all hazards."""
+call. Every way runs in processes of its own, the second one from half-way on, one way at a time, in
+turn. Inertias are computed here, in float64, from the centroids that a way returned. A record is
+kept for each workload and task, and one for all hazards."""
 
 import contextlib, functools, itertools, os, tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +42,9 @@ def absent(way, task='', d=None):
 
 @contextlib.contextmanager
 def crew(names, threads, memory):
-    "A worker for each way; gives `give(x, init)` and `call(who, limit, **order)`"
+    """A worker for each way
+
+    Gives `give(x, init)`, `call(who, limit, **order)` and `renew(names)`, new workers for these."""
     with tempfile.TemporaryDirectory() as folder:
         files = {a: str(Path(folder, f'{a}.npy')) for a in ('x', 'init')}
         workers, useless = {}, {}
@@ -61,16 +63,21 @@ def crew(names, threads, memory):
             for name in workers.keys() - useless.keys():
                 ask(workers[name], 120, do='load', **files)
 
+        def renew(names):
+            for name in names:
+                dismiss(workers[name])
+            with ThreadPoolExecutor(threads) as pool:  # importing takes seconds for each
+                list(pool.map(begin, names))
+
         def call(who, limit, **order):
             if workers[who].poll() is not None and who not in useless:
-                dismiss(workers[who])
-                begin(who)
+                renew([who])
             return useless.get(who) or ask(workers[who], limit, **order)
 
         try:
-            with ThreadPoolExecutor(threads) as pool:  # importing takes seconds for each
+            with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(begin, names))
-            yield give, call
+            yield give, call, renew
         finally:
             for w in workers.values():
                 dismiss(w)
@@ -90,7 +97,7 @@ def judged(got, w, path, first, cap):
     return got | dict(inertias=[s['inertia'] for s in seen]) | more
 
 
-def race(w, task, call, plan, tell, tired=None):
+def race(w, task, call, plan, tell, tired=None, renew=None):
     "Times and results of all ways that take part in `task`; `tired` are failures of the task before"
     base, start, d = [], task == 'same start', w.x.shape[1]
     seeds = {name: itertools.count() for name in WAYS}
@@ -116,20 +123,20 @@ def race(w, task, call, plan, tell, tired=None):
     out |= {name: dict(absent=why) for name, x in WAYS.items() if (why := absent(x, task, d))}
     ways = {name: functools.partial(way, name) for name in WAYS if name not in out}
     pace = {name: plan[name] for name in ('repeats', 'spend', 'slow')}
-    return turns(ways, **pace, tell=tell) | out
+    return turns(ways, **pace, tell=tell, renew=renew) | out
 
 
 def timings(names, plan, threads, memory):
     "Yield a record for each workload and task"
     there = [name for name, way in WAYS.items() if not absent(way)]
-    with crew(there, threads, memory) as (give, call):
+    with crew(there, threads, memory) as (give, call, renew):
         for name in names:
             w, ways = load(name), {}
             give(w.x, w.init)
             for task in TASKS:
                 tell = functools.partial(progress, f'{name}, {task}')
                 tired = {who: r['failed'] for who, r in ways.items() if r.get('failed') in hopeless}
-                ways = race(w, task, call, plan, tell, tired)
+                ways = race(w, task, call, plan, tell, tired, renew if plan['repeats'] > 1 else None)
                 n, d = w.x.shape
                 facts = dict(workload=name, task=task, data=WORKLOADS[name][0], n=n, d=d, k=w.k)
                 yield facts | dict(plan=plan, threads=threads, memory_gb=memory, ways=ways)
@@ -146,7 +153,7 @@ def progress(where, name, r):
 def hazards(threads, memory, limit=10):
     "A record of what comes of every hazard for every way; several ways at a time, not timed"
     there = [name for name, way in WAYS.items() if not absent(way, d=1)]
-    with crew(there, threads, memory) as (_, call):
+    with crew(there, threads, memory) as (_, call, _):
 
         def all_of(name):
             return {h: outcome(call(name, limit, do='hazard', name=h), name, h) for h in HAZARDS}
