@@ -166,7 +166,7 @@ def turns(
     burst=0.3,  # Calls in one turn take about this many seconds, for times too short to tell
     pause=0.1,  # Between two ways, for threads that still spin
     tell=lambda name, r: None,  # Called after each turn of each way
-    renew=None,  # Called half-way with the names that go on: gives them new processes
+    renew=None,  # Called after the first warm turn with those who go on: new processes for them
 ):
     """Call all `ways` in turn, A B C … A B C …
 
@@ -176,7 +176,7 @@ def turns(
     a matter of luck. The first call in the second one is not recorded."""
     res = {name: {} for name in ways}
     for turn in range(repeats + 1):
-        if renew and turn == repeats // 2 + 1:
+        if renew and turn == 2:
             going = [name for name, r in res.items() if goes_on(r, spend, slow)]
             renew(going)
             for name in going:

@@ -2,7 +2,7 @@
 
 *Same start*: first centroids are given, stop when no label changes, at most 300 iterations.
 *Default fit*: the library's own start and stopping rule, started once, with another seed in each
-call. Every way runs in processes of its own, the second one from half-way on, one way at a time, in
+call. Every way runs in a process of its own, after two turns in a second one; one way at a time, in
 turn. Inertias are computed here, in float64, from the centroids that a way returned. A record is
 kept for each workload and task, and one for all hazards."""
 
@@ -20,7 +20,7 @@ packages = sorted({way.package for way in WAYS.values()} - {'clusterlearn', 'sci
 TASKS = 'same start', 'default fit'
 # A fit has failed after `patience` times what the first way, scikit-learn, took, but not before
 # `least` seconds, and after `limit` seconds in any case.
-LONG = dict(limit=90, patience=1.5, least=8, repeats=4, spend=5, slow=12)
+LONG = dict(limit=90, patience=1.5, least=8, repeats=4, spend=15, slow=45)
 SHORT = dict(limit=20, patience=1.5, least=2, repeats=1, spend=1, slow=1)
 hopeless = 'time', 'memory'  # Who failed so from the same start is not tried again
 
@@ -136,7 +136,7 @@ def timings(names, plan, threads, memory):
             for task in TASKS:
                 tell = functools.partial(progress, f'{name}, {task}')
                 tired = {who: r['failed'] for who, r in ways.items() if r.get('failed') in hopeless}
-                ways = race(w, task, call, plan, tell, tired, renew if plan['repeats'] > 1 else None)
+                ways = race(w, task, call, plan, tell, tired, renew)
                 n, d = w.x.shape
                 facts = dict(workload=name, task=task, data=WORKLOADS[name][0], n=n, d=d, k=w.k)
                 yield facts | dict(plan=plan, threads=threads, memory_gb=memory, ways=ways)
