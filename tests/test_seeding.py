@@ -7,6 +7,7 @@ from sklearn.cluster import kmeans_plusplus as sk_plusplus
 from torch.testing import assert_close
 from clusterlearn.data import blobs, uniform
 from clusterlearn.distance import nearest
+from clusterlearn.kmeans import seeding
 from clusterlearn.kmeans.loop import initialize_centroids, random_partition, wcss
 from clusterlearn.kmeans.scatter import k_means_cluster
 from clusterlearn.kmeans.seeding import (FewDistinctPoints, as_weights, best_of, initial_centroids,
@@ -93,6 +94,17 @@ def test_judges_on_clusters_so_tight_that_squares_cancel(offset, budget):
     for seed in range(5):
         c, _ = kmeans_plusplus(x, 60, judges=50, budget=budget, random_state=seed)
         assert len(c.unique(dim=0)) == 60
+
+@pytest.mark.parametrize('judges', [50, 2400])
+def test_differences_once_they_are_needed_are_kept(monkeypatch, judges):
+    "And the candidates in stock with them"
+    asked, whole = [], seeding._at_floor
+    monkeypatch.setattr(seeding, '_at_floor', lambda s: asked.append(1) or whole(s))
+    places = 100 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    x = places.double().repeat(80, 1)
+    x += 1e-4 * torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
+    kmeans_plusplus(x, 60, judges=judges, random_state=0)
+    assert len(asked) == 1
 
 def test_judges_and_fewer_points_than_clusters():
     x = torch.tensor([[0., 0.], [1., 0.], [0., 5.]]).repeat(40, 1)

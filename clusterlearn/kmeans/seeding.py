@@ -183,10 +183,8 @@ def _weights(s): # Of the points, for a draw
         s.d2[s.new], s.new = 0, []
     return _weigh(s.d2, s.w)
 
-def _call(s, weights): # The judges, their squared norms and squares, and what their shares weigh
+def _call(s, weights, j): # The judges j, their squared norms and squares, what their shares weigh
     if not s.judges: return s.p, s.norms, s.d2, s.w
-    darts = torch.arange(s.judges, dtype=torch.float64) + torch.rand((), generator=s.g)
-    j = _hit(weights, darts / s.judges)
     norms = None if s.norms is None else s.norms[j]
     return s.p[j], norms, s.d2[j], weights.sum() / len(j) / s.d2[j]
 
@@ -196,21 +194,24 @@ def _draw_ahead(s, again, left, more): # At least `left` new candidates, for at 
         rate = s.kept / s.end
         s.steps = max(1, s.steps * 2 if rate > .8 else s.steps // 2 if rate < .6 else s.steps)
     m = min(more, len(s.buffer) - len(again), max(left, (s.ahead or s.steps) * s.trials))
-    weights = _weights(s)
-    ids = _draw(weights, m, s.g)
+    darts, weights = torch.rand(m, dtype=torch.float64, generator=s.g), _weights(s)
     coins = torch.rand(m, generator=s.g) if m > left else torch.zeros(m)
+    if s.judges:
+        even = torch.arange(s.judges, dtype=torch.float64) + torch.rand((), generator=s.g)
+        darts = torch.cat([darts, even / s.judges])
+    ids, j = _hit(weights, darts).tensor_split([m])
     least = [0.] * len(again) + (coins.to(weights) * s.d2[ids]).tolist()
     s.ids = torch.cat([ids.new_tensor(again), ids]) if again else ids
     doubt = torch.zeros(len(least)) if s.norms is None else _floor * s.norms[s.ids]
     s.limits = list(zip(s.ids.tolist(), least, doubt.tolist()))
-    p, norms, s.now, s.by = _call(s, weights)
+    p, norms, s.now, s.by = _call(s, weights, j)
     s.squares = _squares(p, norms, s.p[s.ids], s.buffer[:len(s.ids)])
-    s.left, s.at, s.end, s.kept = s.d2[s.ids], 0, len(s.ids), 0
+    s.fallen, s.at, s.end, s.kept = s.d2[s.ids], 0, len(s.ids), 0
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #631193b1
 def _take(s, left): # Squares, (row, index) of those kept, how many lack
     found, first, end = [], s.at, s.at
-    d2 = (s.left if s.judges else s.d2[s.ids])[first:].tolist()
+    d2 = (s.fallen if s.judges else s.d2[s.ids])[first:].tolist()
     for d, (index, least, doubt) in zip(d2, s.limits[first:]):
         end += 1
         if d > least and (d > doubt or _differ(s.exact, [index], s.chosen)):
@@ -226,9 +227,9 @@ def _choose(s, index, row): # Squares of the judges fall to `row`
         s.d2[index] = 0
         return
     s.new.append(index)
-    rest, left = s.ids[s.at:], s.left[s.at:]
+    rest, fallen = s.ids[s.at:], s.fallen[s.at:]
     norms = None if s.norms is None else s.norms[rest]
-    torch.minimum(left, _squares(s.p[rest], norms, s.p[index][None])[0], out=left)
+    torch.minimum(fallen, _squares(s.p[rest], norms, s.p[index][None])[0], out=fallen)
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #ed06ad1d
 def _step(s, more): # Choose the next point; the potential, or what the judges make of it
@@ -253,7 +254,7 @@ def _step(s, more): # Choose the next point; the potential, or what the judges m
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #fe6e4645
 def _at_floor(s): # The potential, by differences
-    weights, s.judges, s.at = _weights(s), None, s.end
+    weights, s.judges, s.at, s.floor = _weights(s), None, s.end, 0.
     if s.norms is not None:
         s.norms, s.p = None, s.exact
         s.d2 = s.exact.new_full((len(s.exact),), math.inf)
@@ -293,7 +294,7 @@ def kmeans_plusplus(
     sample_weight=None, # A weight for each point; one of weight zero is never chosen
     random_state=None, # None, an int or a `torch.Generator`
     ahead:int|None=None, # Steps to draw ahead; None adapts, 1 draws as `plusplus_loop` does
-    judges:int|None=None, # Points that compare candidates; None is 32 · k, at least 4096
+    judges:int|None=None, # Points that compare candidates; None: 32 · k, at least 4096; above n / 4: all
     budget:int=64 * 2**20, # Bytes for the distances of candidates
 )->tuple[Tensor, Tensor]: # The chosen points (n_clusters, d) and their indices (n_clusters,)
     "Greedy k-means++ (Arthur & Vassilvitskii 2007) by products; may warn `FewDistinctPoints`."
