@@ -294,7 +294,7 @@ def kmeans_plusplus(
     sample_weight=None, # A weight for each point; one of weight zero is never chosen
     random_state=None, # None, an int or a `torch.Generator`
     ahead:int|None=None, # Steps to draw ahead; None adapts, 1 draws as `plusplus_loop` does
-    judges:int|None=None, # Points that compare candidates; None: 32 · k, at least 4096; above n / 4: all
+    judges:int|None=None, # Points that compare candidates; None: max(4096, 32 k); all if over n / 4
     budget:int=64 * 2**20, # Bytes for the distances of candidates
 )->tuple[Tensor, Tensor]: # The chosen points (n_clusters, d) and their indices (n_clusters,)
     "Greedy k-means++ (Arthur & Vassilvitskii 2007) by products; may warn `FewDistinctPoints`."
