@@ -33,6 +33,7 @@ setup(
     packages=find_packages(include=[cfg['lib_path'], f"{cfg['lib_path']}.*"]),
     include_package_data=True, zip_safe=False,
     install_requires=needs('requirements'),
-    extras_require={extra: needs(f'{extra}_requirements') for extra in ('sklearn', 'gpu', 'dev')},
+    extras_require={extra: needs(f'{extra}_requirements')
+                    for extra in ('sklearn', 'cpu', 'gpu', 'dev')},
     entry_points={'console_scripts': [cfg['console_scripts']],
                   'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]})

@@ -171,8 +171,14 @@ def _as_float(x, name): # Any array as a strided float tensor without gradient
     return x.detach() if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 # %% ../nbs/00_data.ipynb #cbeab1ba
+def _light(x): # A small tensor as an array: to wake PyTorch's threads would take longer
+    if x.numel() > 2**20 or x.device.type != "cpu": return x
+    try: return x.numpy()
+    except (RuntimeError, TypeError): return x   # `torch.func` watches it, or it is bfloat16
+
 def _check_finite(x, name): # Names the first row with NaN or infinity
-    if math.isfinite(x.sum().item()): return
+    with np.errstate(all="ignore"): total = _light(x).sum().item()
+    if math.isfinite(total): return
     bad = ~x.isfinite()
     if not bad.any(): return
     row, col = bad.nonzero()[0].tolist()

@@ -1,7 +1,6 @@
 "What must hold of `k_means` for any points, weights and starts: hypothesis tries to break it."
 
 import math, subprocess, sys
-from types import SimpleNamespace
 
 import pytest, torch
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -11,6 +10,7 @@ from torch.testing import assert_close
 from clusterlearn import KMeansResult, k_means
 from clusterlearn.data import as_generator, blobs, uniform
 from clusterlearn.kmeans import lloyd
+from clusterlearn.kmeans.compiled import lloyd_compiled
 from clusterlearn.kmeans.lloyd import (
     count_empty,
     mean_variance,
@@ -24,6 +24,15 @@ from clusterlearn.kmeans.seeding import initial_centroids
 seeds = st.integers(0, 2**31 - 1)
 policies = st.sampled_from(['farthest', 'keep', 'random', 'split'])
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(scope='module', autouse=True, params=['as it chooses', 'compiled'])
+def engine(request):
+    "Everything here holds for the compiled loop too, at any size"
+    with pytest.MonkeyPatch.context() as m:
+        if request.param == 'compiled':
+            m.setattr(lloyd, '_engine', lambda *a: lloyd_compiled)
+        yield
 
 
 def problem(seed, n, d, k, lattice=False):
@@ -339,7 +348,7 @@ def test_the_best_of_several_runs(init, weigh):
 
 
 def test_rounding_does_not_choose_among_equal_runs(monkeypatch):
-    x, whole = uniform(300, 2, random_state=0), lloyd.lloyd_margin
+    x, whole = uniform(300, 2, random_state=0), lloyd_margin
     off = iter([0, -1e-15, 1e-15, -1e-9, -1e-9 - 1e-15])  # the fourth run is better, the rest alike
     runs = []
 
@@ -348,7 +357,7 @@ def test_rounding_does_not_choose_among_equal_runs(monkeypatch):
         runs.append(r._replace(inertia=r.inertia * (1 + next(off))))
         return runs[-1]
 
-    monkeypatch.setattr(lloyd, 'lloyd_margin', near)
+    monkeypatch.setattr(lloyd, '_engine', lambda *a: near)
     assert k_means(x, 4, n_init=3, random_state=0) is runs[0]
     off = iter([0, -1e-15, 1e-15, -1e-9, -1e-9 - 1e-15])
     runs.clear()
@@ -389,46 +398,10 @@ def test_a_callable_that_is_wrong_is_refused():
         k_means(uniform(20, random_state=0), 3, init=lambda x, k, random_state: x[:2])
 
 
-def test_the_engine_gets_what_it_needs_and_no_more(monkeypatch):
-    "Nothing to call unless somebody watches, tol in units of the data, weights as they were given"
-    seen = []
-
-    def engine(x, c, **kw):
-        seen.append(kw)
-        return lloyd_margin(x, c, **kw)
-
-    monkeypatch.setattr(lloyd, 'lloyd_margin', engine)
-    x = uniform(50, random_state=0)
-    k_means(x, 3, tol=0.5, max_iter=7)
-    k_means(x, 3, tol=0, sample_weight=[7.0] * 50, callback=Spy(), empty='split')
-    first, second = seen
-    assert first['callback'] is None and first['sample_weight'] is None and first['max_iter'] == 7
-    assert math.isclose(first['tol'], 0.5 * x.numpy().var(0).mean(), rel_tol=1e-6)
-    assert first['refill'] is refill_farthest and second['refill'] is refill_split
-    assert second['tol'] == 0 and second['callback'] is not None
-    assert (second['sample_weight'] == 7).all()
-    assert second['sample_weight'].dtype == torch.float64
-
-
-@pytest.mark.parametrize('precision', ['exact', 'fast'])
-def test_points_on_a_gpu_go_to_the_fused_engine(precision):
-    from clusterlearn.kmeans.fused import lloyd_fused
-
-    engine = lloyd._engine(SimpleNamespace(is_cuda=True), precision, True)
-    assert engine.func is lloyd_fused
-    assert engine.keywords == dict(precision=precision, deterministic=True)
-    x = uniform(200, 3, random_state=0)
-    r = k_means(
-        x, 5, init=x[:5], precision=precision, deterministic=True
-    )  # here it changes nothing
-    assert torch.equal(r.centroids, k_means(x, 5, init=x[:5]).centroids)
-    assert torch.equal(engine(x, x[:5]).labels, lloyd_margin(x, x[:5]).labels)
-
-
 def test_import_is_light():
     code = """if True:
         import sys, clusterlearn
         assert clusterlearn.k_means is not None and clusterlearn.KMeansResult is not None
-        assert not {'matplotlib', 'sklearn', 'triton', 'pandas'} & set(sys.modules)"""
+        assert not {'matplotlib', 'sklearn', 'triton', 'numba', 'pandas'} & set(sys.modules)"""
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr

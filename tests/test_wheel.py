@@ -40,14 +40,14 @@ def test_every_module_imports(empty, tmp_path):
 
 def test_extras_are_not_installed(empty, tmp_path):
     there = set(pip(empty, 'list', cwd=tmp_path).lower().split())
-    assert 'clusterlearn' in there and not there & {'scikit-learn', 'nbdev', 'pytest'}
+    assert 'clusterlearn' in there and not there & {'scikit-learn', 'numba', 'nbdev', 'pytest'}
 
 def test_command_helps(empty, tmp_path):
     assert '--k' in run(empty.with_name('clusterlearn'), '--help', cwd=tmp_path)
 
 light = '''
 import sys, clusterlearn
-print(*(m for m in ("matplotlib", "sklearn", "triton", "PIL") if m in sys.modules))'''
+print(*(m for m in ("matplotlib", "sklearn", "numba", "triton", "PIL") if m in sys.modules))'''
 
 def test_import_is_light_without_extras(empty, tmp_path):
     assert not run(empty, '-c', light, cwd=tmp_path).split()
@@ -62,6 +62,7 @@ print(distribution("clusterlearn").read_text("METADATA"))'''
 def test_metadata(empty, tmp_path):
     said = run(empty, '-c', about, cwd=tmp_path)
     for line in (f"Version: {cfg['version']}", f"Requires-Python: >={cfg['min_python']}",
-                 'License: Apache-2.0', 'Provides-Extra: sklearn', 'Provides-Extra: gpu'):
+                 'License: Apache-2.0', 'Provides-Extra: sklearn', 'Provides-Extra: cpu',
+                 'Provides-Extra: gpu'):
         assert line in said
     assert '](nbs/' not in said and '](index_files/' not in said   # links work anywhere

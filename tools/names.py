@@ -65,7 +65,7 @@ def _imported(node, name, mods):
 def imports(root):
     "A module imports only from notebooks with a lower number; everybody may look into plot"
     lib,mods = settings(root)['lib_path'],{name: chapter for name,_,chapter in modules(root)}
-    number = lambda name: int(re.match(r'\d+', mods[name].name)[0])
+    number = lambda name: re.match(r'\d+[a-z]?', mods[name].name)[0]
     res = []
     for name,path,_ in modules(root):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
@@ -79,7 +79,7 @@ def imports(root):
 
 short = {'np': 'numpy', 'plt': 'matplotlib.pyplot', 'F': 'torch.nn.functional', 'nn': 'torch.nn'}
 known = set('''git jupyter make nbdev nbdev_clean nbdev_export nbval pip pytest python quarto
-    clusterlearn matplotlib numpy sklearn torch triton csv npy npz parquet pt tsv'''.split())
+    clusterlearn matplotlib numba numpy sklearn torch triton csv npy npz parquet pt tsv'''.split())
 
 @lru_cache(None)
 def _public():

@@ -148,10 +148,13 @@ def _refill(empty, g): # The function that `empty` stands for, for one run
     return partial(refill_random, generator=as_generator(seed))
 
 # %% ../../nbs/27_kmeans_lloyd.ipynb #6c7e4811
-def _engine(x, precision, deterministic): # What runs Lloyd's iteration for these points
-    if not x.is_cuda: return lloyd_margin
-    from clusterlearn.kmeans.fused import lloyd_fused
-    return partial(lloyd_fused, precision=precision, deterministic=deterministic)
+def _engine(x, k, precision, deterministic): # What runs Lloyd's iteration for these points
+    if x.is_cuda:
+        from clusterlearn.kmeans.fused import lloyd_fused
+        return partial(lloyd_fused, precision=precision, deterministic=deterministic)
+    if x.numel() * k < 2**20 or x.shape[1] * k > 2**13: return lloyd_margin
+    from clusterlearn.kmeans.compiled import lloyd_compiled     # loads Numba, if there is one
+    return lloyd_compiled
 
 # %% ../../nbs/27_kmeans_lloyd.ipynb #8c257273
 class _Watch: # The engine's callback: tells the user's and moves the bar
@@ -228,7 +231,7 @@ def k_means(
     seed = partial(initial_centroids, x, k, init, sample_weight=sample_weight, random_state=g)
     starts = [seed() for _ in range(n_init)]
     refills = [_refill(empty, g) for _ in starts]
-    engine, best = _engine(x, precision, deterministic), None
+    engine, best = _engine(x, k, precision, deterministic), None
     for i, (c, refill) in enumerate(zip(starts, refills), 1):
         run = partial(engine, x, c, sample_weight=w, max_iter=max_iter, tol=limit, refill=refill)
         r, stopped = _run(run, i, n_init, max_iter, verbose, callback)

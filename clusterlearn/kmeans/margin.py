@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import as_points, _as_float
+from ..data import as_points, _as_float, _light
 from .batch import _direct
 from .seeding import as_weights
 
@@ -547,22 +547,26 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
 # %% ../../nbs/25_kmeans_margin.ipynb #a9e5fa40
-def _engine(x, w, c, refill, callback, search, add): # State, functions, what row stands for each
+def _choose(x, k, search, add): # Functions that begin, assign and move
+    if search is None and _is_small(*x.shape, k): return _small_state, _small_assign, _small_move
+    return functools.partial(_state, search=search, add=add), _assign, _move
+
+def _engine(x, w, c, refill, callback, search, add, engine): # What runs, what row stands for each
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
     weight = w if seen is None else torch.bincount(which, w).double()
-    if search is None and _is_small(*p.shape, len(c)):
-        s, assign, move = _small_state(p, weight, c, times), _small_assign, _small_move
-    else: s, assign, move = _state(p, weight, c, times, search, add), _assign, _move
-    given = functools.partial(torch.as_tensor, device=x.device)
+    begin, assign, move = engine and engine(p) or _choose(p, len(c), search, add)
+    s, given = begin(p, weight, c, times), functools.partial(torch.as_tensor, device=x.device)
     def means(s, totals):
         sums, counts = totals[:, :-1], totals[:, -1:]
         if s.least <= 0: s.least = counts.min().item()           # else too few labels changed
         if s.least > 0: return sums / counts
         rest = given(s.c), given(sums).clone(), given(counts)[:, 0].clone()
-        return _like(s, refill(x, w, given(s.labels)[which], *rest))
-    def notify(i, c, labels): return callback(i, given(c), given(labels)[which].clone())
+        return _like(s, refill(x, w, given(_whole(s.labels))[which], *rest))
+    def notify(i, c, labels): return callback(i, given(c), given(_whole(labels))[which].clone())
     return s, assign, move, means, callback and notify, which
+
+def _whole(v): return v if torch.is_tensor(v) else v.astype(np.int64)    # As PyTorch counts
 
 def _like(s, c): return c if torch.is_tensor(s.c) else c.cpu().numpy()   # As the state keeps it
 
@@ -580,12 +584,12 @@ def _inertia(s, x, w, c, labels): # From the sums; by differences if too many di
 
 # %% ../../nbs/25_kmeans_margin.ipynb #0420f542
 def _scale(x): # A power of two that brings the points near one; 1 if they are fine
-    low, high = (v.double().item() for v in x.aminmax())
-    size = max(high, -low)
+    v = _light(x)
+    size = max(v.max().item(), -v.min().item())
     return 1. if size == 0 or 1e-9 < size < 1e9 else 2.**-math.frexp(size)[1]
 
-def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
-    s, assign, move, means, notify, which = _engine(x, w, c, refill, callback, search, add)
+def _lloyd(x, c, w, max_iter, tol, refill, callback, *how):
+    s, assign, move, means, notify, which = _engine(x, w, c, refill, callback, *how)
     history, converged = _run(s, assign, move, means, max_iter, tol, notify)
     out = torch.as_tensor(s.c).to(x.device, x.dtype)
     end = _like(s, out.double())
@@ -593,15 +597,15 @@ def _lloyd(x, c, w, max_iter, tol, refill, callback, search, add):
     else:
         move(s, end)
         assign(s)
-    labels = torch.as_tensor(s.labels, device=x.device)[which]
+    labels = torch.as_tensor(_whole(s.labels), device=x.device)[which]
     value = _inertia(s, x, w, out.double(), labels)
     return KMeansResult(out, labels, value, len(history), converged, history)
 
-def _lloyd_scaled(f, x, c, w, max_iter, tol, refill, callback, search, add):
+def _lloyd_scaled(f, x, c, w, max_iter, tol, refill, callback, *how):
     def back(i): return i._replace(inertia=i.inertia / f / f, shift=i.shift / f / f)
     notify = callback and (lambda i, c, labels: callback(back(i), c / f, labels))
     near = (x.double() * f).to(x.dtype)
-    r = _lloyd(near, c * f, w, max_iter, tol * f * f, refill, notify, search, add)
+    r = _lloyd(near, c * f, w, max_iter, tol * f * f, refill, notify, *how)
     return r._replace(centroids=(r.centroids.double() / f).to(x.dtype), inertia=r.inertia / f / f,
                       history=[back(i) for i in r.history])
 
@@ -616,6 +620,7 @@ def lloyd_margin(
     callback=None, # Called with (Iteration, centroids, labels); stops when it returns True
     search=None, # Finds the two best scores instead of `nearest_two`
     add=_add_rows, # Adds rows to the sums of their clusters
+    engine=None, # Called with x: functions that begin, assign and move, or None for this chapter's
 )->KMeansResult: # Labels are those of the plain loop in float64
     "Lloyd's iteration that looks again only where a margin is used up; errors are `ValueError`."
     x = as_points(x)
@@ -625,5 +630,5 @@ def lloyd_margin(
         raise ValueError(f"centroids have {c.shape[1]} columns, the points have {x.shape[1]}")
     if max_iter < 1: raise ValueError(f"max_iter={max_iter}: at least 1 is needed")
     if not tol >= 0: raise ValueError(f"tol={tol}: it must be zero or more")
-    f, rest = _scale(x), (x, c, w, max_iter, tol, refill, callback, search, add)
+    f, rest = _scale(x), (x, c, w, max_iter, tol, refill, callback, search, add, engine)
     return _lloyd(*rest) if f == 1 else _lloyd_scaled(f, *rest)
