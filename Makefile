@@ -27,7 +27,7 @@ test: $(READY)  ## Run and compare every notebook, run every test; nothing in th
 
 $(BENCH)/.installed: settings.ini setup.py constraints.txt $(wildcard benchmarks/requirements*.txt)
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[sklearn]' -r $(PEERS)
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[cpu,sklearn]' -r $(PEERS)
 	touch $@
 
 bench: $(BENCH)/.installed  ## Time k-means and its peers on an otherwise idle machine (ARGS="--quick" for a minute's worth)

@@ -20,7 +20,7 @@ def versions(*packages):
             return None
 
     return {'python': platform.python_version()} | {
-        p: one(p) for p in ('clusterlearn', 'torch', 'numpy', 'scikit-learn', *packages)
+        p: one(p) for p in ('clusterlearn', 'torch', 'numpy', 'numba', 'scikit-learn', *packages)
     }
 
 
