@@ -301,7 +301,7 @@ program = """if True:
     assert not sys.modules.get('numba'), 'loaded for 200 points'
     r = k_means(x, 40, init=x[:40])
     assert bool(sys.modules.get('numba')) is not {hide}
-    print(r.n_iter, r.labels.sum().item(), f'{{r.inertia:.6f}}')"""
+    print(r.n_iter, r.labels.sum().item(), f'{{r.inertia:.3f}}')"""
 
 
 def test_with_and_without_numba():
