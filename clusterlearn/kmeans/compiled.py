@@ -144,7 +144,7 @@ def _begin(x, w, c, times=None):
     s = SimpleNamespace(c=c.numpy(), k=k, w=w, total=_centre(x, weights, mean, q))
     s.mean = mean.astype(np.float64)
     square, spread = np.sort(((s.c - s.mean) ** 2).sum(1))[k // 2], q.mean(dtype=np.float64)
-    balance = math.sqrt(square / spread) if square > 0 < spread else 1.
+    balance = math.sqrt(square / spread) if square > 0 and spread > 0 else 1.
     s.per = (d + 6) * u / (2 * balance) + (d + 8) * u / 2
     times = np.empty(0, np.int64) if times is None else times.numpy()
     per, rest = (d + 6) * u * balance / 2 + 2 * u, (d + 4) * 2.**-126
@@ -152,7 +152,7 @@ def _begin(x, w, c, times=None):
     s.labels, s.used, s.path = np.zeros(n, np.uint32), np.zeros(k), np.zeros(k)
     s.marks = _Marks(s.labels, np.full(n, -np.inf), np.zeros(n))
     s.centres = _Centres(s.c, *_padded(k, d), np.zeros((4, k)), np.zeros(k, np.bool_))
-    threads = torch.get_num_threads() if n * k >= 2**18 else 1
+    threads = max(1, min(torch.get_num_threads(), n * k // 2**17))   # else they wait for each other
     s.step = max(_wide, min(2**13, -(-n // (4 * threads))))
     s.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
     s.parts, s.members = np.zeros((threads, k, d + 2)), np.zeros(k)
@@ -350,6 +350,6 @@ def lloyd_compiled(
     refill=keep_empty, # New centroids when a cluster is empty; called as `keep_empty` is
     callback=None, # Called with (Iteration, centroids, labels); stops when it returns True
 )->KMeansResult: # Labels are those of the plain loop in float64
-    "`lloyd_margin` as one compiled loop; as it is without Numba, off the CPU, in 16 bits."
+    "`lloyd_margin`, compiled by Numba; as it is off the CPU and in 16 bits. Errors: `ValueError`."
     return lloyd_margin(x, centroids, sample_weight=sample_weight, max_iter=max_iter, tol=tol,
                         refill=refill, callback=callback, engine=_engine)
