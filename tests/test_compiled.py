@@ -1,37 +1,19 @@
 "The compiled loop against the plain one in float64; which engine `k_means` takes."
 
 import math, subprocess, sys
+from functools import partial
 from types import SimpleNamespace
 
-import numpy as np, pytest, torch
+import judge, numpy as np, pytest, torch
+from judge import direct, forgy
 from clusterlearn import k_means
 from clusterlearn.data import blobs, uniform
 from clusterlearn.kmeans import compiled, lloyd
 from clusterlearn.kmeans.compiled import lloyd_compiled
 from clusterlearn.kmeans.lloyd import refill_farthest, refill_random, refill_split
-from clusterlearn.kmeans.margin import keep_empty, lloyd_margin, lloyd_plain
+from clusterlearn.kmeans.margin import keep_empty, lloyd_margin
 
-direct = dict(compute_mode='donot_use_mm_for_euclid_dist')
-
-
-def forgy(x, k, seed=0):
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    return x[order[:k]].clone()
-
-
-def same(x, c, iters=300, **kwargs):
-    "The result, after every iteration's labels were compared with the plain loop's"
-    seen = []
-    r = lloyd_compiled(
-        x, c, max_iter=iters, callback=lambda i, c, labels: seen.append(labels.clone()), **kwargs
-    )
-    judge = lloyd_plain(x, c, iters)[1]
-    assert len(seen) >= min(len(judge) - 1, iters)
-    for step, (a, b) in enumerate(zip(seen, judge)):
-        assert torch.equal(a, b), f'iteration {step + 1}: {int((a != b).sum())} labels differ'
-    final = torch.cdist(x.double(), r.centroids.double(), **direct).argmin(1)
-    assert torch.equal(final, r.labels)
-    return r
+same = partial(judge.same, lloyd_compiled)
 
 
 @pytest.fixture
@@ -126,7 +108,7 @@ def test_no_margin_is_ever_too_large(data, monkeypatch):
 
 
 def test_an_outlier_puts_nobody_else_in_doubt(monkeypatch):
-    "Few points are settled by differences: counted without compilation, on fewer points"
+    "Scores prove nearly all labels, whatever one centroid far out does"
     x = torch.rand(3000, 16, generator=torch.Generator().manual_seed(0)) * 70 - 35
     x[0] = 1e4
     s = compiled._begin(x, None, x[:40].double())
@@ -266,7 +248,7 @@ def test_read_only_arrays(compiled_only):
 # ---- which engine
 
 
-def test_sizes_decide(monkeypatch):
+def test_sizes_decide():
     "Few columns and centroids, and enough points"
     x = lambda n, d: torch.zeros(1, 1).expand(n, d)
     choose = lambda n, d, k: lloyd._engine(x(n, d), k, 'exact', False)

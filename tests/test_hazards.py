@@ -11,18 +11,10 @@ from benchmarks.hazards import HAZARDS
 from clusterlearn import k_means
 from clusterlearn.data import blobs, uniform
 from clusterlearn.kmeans import lloyd
-from clusterlearn.kmeans.compiled import lloyd_compiled
 from clusterlearn.kmeans.lloyd import count_empty
 from clusterlearn.kmeans.seeding import FewDistinctPoints
 
-
-@pytest.fixture(scope='module', autouse=True, params=['as it chooses', 'compiled'])
-def engine(request):
-    "Everything here holds for the compiled loop too, at any size"
-    with pytest.MonkeyPatch.context() as m:
-        if request.param == 'compiled':
-            m.setattr(lloyd, '_engine', lambda *a: lloyd_compiled)
-        yield
+pytestmark = pytest.mark.usefixtures('engine')
 
 
 def squares(x, c):

@@ -10,7 +10,6 @@ from torch.testing import assert_close
 from clusterlearn import KMeansResult, k_means
 from clusterlearn.data import as_generator, blobs, uniform
 from clusterlearn.kmeans import lloyd
-from clusterlearn.kmeans.compiled import lloyd_compiled
 from clusterlearn.kmeans.lloyd import (
     count_empty,
     mean_variance,
@@ -25,14 +24,7 @@ seeds = st.integers(0, 2**31 - 1)
 policies = st.sampled_from(['farthest', 'keep', 'random', 'split'])
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-
-@pytest.fixture(scope='module', autouse=True, params=['as it chooses', 'compiled'])
-def engine(request):
-    "Everything here holds for the compiled loop too, at any size"
-    with pytest.MonkeyPatch.context() as m:
-        if request.param == 'compiled':
-            m.setattr(lloyd, '_engine', lambda *a: lloyd_compiled)
-        yield
+pytestmark = pytest.mark.usefixtures('engine')
 
 
 def problem(seed, n, d, k, lattice=False):

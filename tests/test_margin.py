@@ -1,37 +1,18 @@
 "The engine of exact k-means against the plain loop in float64, where cells are too small to go."
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
+import judge
 import pytest
 import torch
+from judge import direct, forgy
 from clusterlearn.data import blobs
 from clusterlearn.kmeans import margin
-from clusterlearn.kmeans.margin import keep_empty, lloyd_margin, lloyd_plain
+from clusterlearn.kmeans.margin import keep_empty, lloyd_margin
 
-direct = dict(compute_mode='donot_use_mm_for_euclid_dist')
-
-
-def forgy(x, k, seed=0):
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    return x[order[:k]].clone()
-
-
-def same(x, c, iters, **kwargs):
-    "The result, after every iteration's labels were compared with the plain loop's"
-    seen = []
-
-    def look(i, c, labels):
-        seen.append(labels.clone())
-
-    r = lloyd_margin(x, c, max_iter=iters, callback=look, **kwargs)
-    judge = lloyd_plain(x, c, iters)[1]
-    assert len(seen) >= min(len(judge) - 1, iters)
-    for step, (a, b) in enumerate(zip(seen, judge)):
-        assert torch.equal(a, b), f'iteration {step + 1}: {int((a != b).sum())} labels differ'
-    final = torch.cdist(x.double(), r.centroids.double(), **direct).argmin(1)
-    assert torch.equal(final, r.labels)
-    return r
+same = partial(judge.same, lloyd_margin)
 
 
 @pytest.mark.parametrize('spread', [6.0, 15.0])

@@ -285,7 +285,7 @@ def _count(times, rows, m): # How many points these rows stand for
 
 @_compiled
 def _sweep(part, parts, step, first, points, marks, centres, sums): # Every parts-th step of rows
-    tile, rows, n = _tile(centres.ranks.shape[1]), np.empty(step + 1, np.uint32), len(points.x)
+    tile, rows, n = _tile(centres.ranks.shape[1]), np.empty(step, np.uint32), len(points.x)
     changed, looked, moved = 0, 0, 0
     sums[:] = 0
     for lo in range(part * step, n, parts * step):

@@ -555,7 +555,7 @@ def _engine(x, w, c, refill, callback, search, add, engine): # What runs, what r
     seen = None if _is_small(*x.shape, len(c)) else _distinct(x)
     p, which, times = seen or (x, slice(None), None)
     weight = w if seen is None else torch.bincount(which, w).double()
-    begin, assign, move = engine and engine(p) or _choose(p, len(c), search, add)
+    begin, assign, move = (engine and engine(p)) or _choose(p, len(c), search, add)
     s, given = begin(p, weight, c, times), functools.partial(torch.as_tensor, device=x.device)
     def means(s, totals):
         sums, counts = totals[:, :-1], totals[:, -1:]
@@ -566,7 +566,7 @@ def _engine(x, w, c, refill, callback, search, add, engine): # What runs, what r
     def notify(i, c, labels): return callback(i, given(c), given(_whole(labels))[which].clone())
     return s, assign, move, means, callback and notify, which
 
-def _whole(v): return v if torch.is_tensor(v) else v.astype(np.int64)    # As PyTorch counts
+def _whole(v): return v if torch.is_tensor(v) else v.astype(np.int64, copy=False)
 
 def _like(s, c): return c if torch.is_tensor(s.c) else c.cpu().numpy()   # As the state keeps it
 
@@ -585,7 +585,8 @@ def _inertia(s, x, w, c, labels): # From the sums; by differences if too many di
 # %% ../../nbs/25_kmeans_margin.ipynb #0420f542
 def _scale(x): # A power of two that brings the points near one; 1 if they are fine
     v = _light(x)
-    size = max(v.max().item(), -v.min().item())
+    low, high = v.aminmax() if v is x else (v.min(), v.max())
+    size = max(high.item(), -low.item())
     return 1. if size == 0 or 1e-9 < size < 1e9 else 2.**-math.frexp(size)[1]
 
 def _lloyd(x, c, w, max_iter, tol, refill, callback, *how):
