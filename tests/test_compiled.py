@@ -258,12 +258,17 @@ def test_sizes_decide():
     assert choose(100_000, 128, 256) is lloyd_margin
 
 
-@pytest.mark.parametrize('change', ['float16', 'bfloat16', 'transposed', 'no Numba'])
+changes = ['float16', 'bfloat16', 'transposed', 'no Numba', 'switched off']
+
+
+@pytest.mark.parametrize('change', changes)
 def test_what_it_cannot_read_goes_the_other_way(change, monkeypatch):
     x = blobs(10, 500, dim=6, random_state=0).points
     c = forgy(x, 10)
     if change == 'no Numba':
         monkeypatch.setattr(compiled, 'numba', None)
+    elif change == 'switched off':
+        monkeypatch.setattr(compiled.numba.config, 'DISABLE_JIT', 1)
     elif change == 'transposed':
         x = x.T.contiguous().T
     else:
@@ -271,6 +276,15 @@ def test_what_it_cannot_read_goes_the_other_way(change, monkeypatch):
     monkeypatch.setattr(compiled, '_assign', None)
     r = lloyd_compiled(x, c)
     assert torch.equal(r.labels, lloyd_margin(x, c).labels)
+
+
+def test_rows_are_counted_in_32_bits():
+    class Many(SimpleNamespace):
+        __len__ = lambda self: self.n
+
+    x = Many(dtype=torch.float32, device=torch.device('cpu'), is_contiguous=lambda: True)
+    for x.n, taken in ((2**32 - 1, True), (2**32, False)):
+        assert (compiled._engine(x) is not None) == taken
 
 
 program = """if True:
@@ -335,7 +349,7 @@ def test_the_engine_gets_what_it_needs_and_no_more(monkeypatch):
 def test_points_on_a_gpu_go_to_the_fused_engine(precision):
     from clusterlearn.kmeans.fused import lloyd_fused
 
-    engine = lloyd._engine(SimpleNamespace(is_cuda=True), 5, precision, True)
+    engine = lloyd._engine(SimpleNamespace(is_cuda=True, shape=(100_000, 3)), 5, precision, True)
     assert engine.func is lloyd_fused
     assert engine.keywords == dict(precision=precision, deterministic=True)
     x = uniform(200, 3, random_state=0)

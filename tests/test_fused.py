@@ -11,6 +11,8 @@ from clusterlearn.data import blobs, uniform
 if sys.platform != 'linux':
     pytest.skip('Triton has releases for Linux only', allow_module_level=True)
 
+pytest.importorskip('triton')
+import triton.language as tl
 from clusterlearn.kmeans import fused
 from clusterlearn.kmeans.fused import (atomic_sums, certified_two, fused_search, fused_two,
     lloyd_fused, sorted_sums, tile_sizes)
@@ -83,6 +85,54 @@ def test_any_scale_is_safe(form, factor):
     check(x, c, bias, precision=form)
 
 @pytest.mark.parametrize('form', forms)
+def test_the_engines_rounding_far_away(form):
+    "The bound holds for the centroids in float64, too, of which `c` is the rounded one"
+    pair = torch.tensor([[1 + .49 * 2. ** -23, -1 + .49 * 2. ** -24]], dtype=torch.float64)
+    exact, x = pair.repeat(1, 32), torch.full((5, 64), 1e4)
+    assert (exact.float().double() - exact).abs().min() > 0 and exact.float().sum() == 0
+    at, c, bias = x.to(device), exact.float().to(device), torch.zeros(1, device=device)
+    _, best, _, err = fused_two(at, c, bias, precision=form, shift=at[0])
+    used = ((best.cpu().double() - x.double() @ exact[0]).abs() / err.cpu()).max()
+    assert .5 < used <= 1
+
+@fused._jit
+def bound_kernel(facts, out, d, FORM: tl.constexpr):
+    per_lost, per_kept, rest, limit = fused._bound(facts, d, FORM)
+    tl.store(out, per_lost)
+    tl.store(out + 1, per_kept)
+    tl.store(out + 2, rest)
+    tl.store(out + 3, limit)
+
+@pytest.mark.parametrize('form', forms)
+@pytest.mark.parametrize('d', [1, 16, 130, 100_000, 5_000_000])
+def test_the_bound_is_the_chapters_formula(form, d):
+    "From norms in float64: no smaller, and hardly larger"
+    facts = 3., 2.9, .01, 7., 5., 6.
+    whole, short, lost, away, largest, most = torch.tensor(facts).double().tolist()
+    u, terms = 2. ** -24, -(-d // 16) * 16 * (1 if form == 'ieee' else 4)
+    gamma = terms * u / (1 - terms * u) if terms * u < 1 else torch.inf
+    want = torch.tensor([whole * (1 + 2 * u),
+                         lost + gamma * short + u * (2 * whole + short * (1 + gamma)),
+                         u * (2 * most + largest + away * whole),
+                         1e37 / (whole + short + 1)], dtype=torch.float64)
+    got = torch.empty(4, device=device)
+    bound_kernel[(1,)](torch.tensor(facts, device=device), got, d, FORM=form)
+    more, slack = got.cpu().double() / want, (d + 64) * u
+    if gamma == torch.inf: more[1] = 1 + slack if got[1].isinf() else 0
+    assert (more[:3] >= 1 + slack).all() and (more[:3] <= 1 + 8 * slack).all(), more
+    assert .999 < more[3] < 1.001
+
+@pytest.mark.parametrize('form', forms)
+@pytest.mark.parametrize('power', range(112, 130, 2))
+def test_scores_whose_scale_vanishes(form, power):
+    "The two powers of two of fp16, multiplied, may be too small for float32"
+    for part in (20, 60):
+        x = torch.full((3, 64), 1.9 * 2. ** -part, device=device)
+        c = torch.full((2, 64), 1.9 * 2. ** (part - power), device=device)
+        c[1] *= -1
+        check(x, c, torch.zeros(2, device=device), precision=form)
+
+@pytest.mark.parametrize('form', forms)
 @pytest.mark.parametrize('factor', [1e-6, 1e6])
 def test_scales_beyond_fp16_are_proven(form, factor):
     x = factor * normal(80, 12)
@@ -103,7 +153,7 @@ def test_points_are_rounded_to_nearest(form):
     assert_close(rounded, ours, rtol=0, atol=1e-7 if form == 'fp16' else 0)
     assert ((rounded - x[:, 0]).abs() <= unit * x[:, 0].abs()).all()
 
-@pytest.mark.filterwarnings('ignore:.*encountered in:RuntimeWarning')
+@pytest.mark.filterwarnings('ignore:.*encountered in:RuntimeWarning', 'ignore:All-NaN')
 @pytest.mark.parametrize('form', forms)
 def test_nothing_is_claimed_where_a_score_overflows(form):
     x = torch.cat([normal(20, 4), 1e30 * normal(20, 4)])
@@ -405,6 +455,32 @@ for name, ints in integers.items():
     source = ASTSource(kernel, kinds, at, {})
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
     print(made.asm["ptx"].count("atom.") + made.asm["ptx"].count("red."))'''
+
+ones_compiled = '''
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from clusterlearn.kmeans import fused
+others = dict.fromkeys("n k d step_n step_d step_k width".split(), "i32")
+others |= dict(scale="fp32", back="fp32")
+def compiles(kernel, kinds, **known):
+    names = kernel.arg_names
+    def kind(a): return "constexpr" if a in known else kinds.get(a) or others.get(a, "*fp32")
+    at = {(names.index(a),): v for a, v in known.items()}
+    source = ASTSource(kernel, {a: kind(a) for a in names}, at, {})
+    triton.compile(source, target=GPUTarget("cuda", 90, 32))
+ones = dict(d=1, k=1, step_d=1)                             # Triton makes constants of them
+kinds = dict(rows="*i64", places="*i64", labels="*i64", c="*fp16", x="*fp64", shift="*fp64")
+compiles(fused._two_kernel, kinds, **ones, n=1, step_n=1, FORM="fp16", ROWS=True, PLACES=True,
+         SHIFT=True, WHOLE=True, BY_HAND=False, GROUP=4, BN=128, BK=128, BD=16, BT=16)
+for form, kind in ("fp16", "*fp16"), ("bf16", "*bf16"), ("tf32", "*fp32"):
+    for known in ones, {}:
+        compiles(fused._centroid_kernel, dict(narrow_out=kind, shift="*fp64"), **known, FORM=form,
+                 SHIFT=True, GROUP=4, TILE=128, BK=16, BD=16)
+print("compiled")'''
+
+def test_ones_compile_and_so_do_centroids(tmp_path):
+    assert python(ones_compiled, TRITON_CACHE_DIR=str(tmp_path)).endswith("compiled\n")
 
 def test_sums_compile_and_only_one_has_atomics(tmp_path):
     in_order, atomic = map(int, python(sums_compiled, TRITON_CACHE_DIR=str(tmp_path)).split())

@@ -337,9 +337,10 @@ def _move(s, c):
     s.c = c
 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #f4d46c5e
-def _engine(x): # If compiled code can work on the tensor's own memory
+def _engine(x): # If compiled code can work on the tensor's own memory; it counts rows in 32 bits
+    compiles = numba is not None and not numba.config.DISABLE_JIT
     known = x.dtype in (torch.float32, torch.float64) and x.device.type == "cpu"
-    if numba is not None and known and x.is_contiguous(): return _begin, _assign, _move
+    if compiles and known and x.is_contiguous() and len(x) < 2**32: return _begin, _assign, _move
 
 def lloyd_compiled(
     x, # Points, shape (n, d)

@@ -40,22 +40,6 @@ def _power_of_two(largest): # It brings `largest` to between 2^14 and 2^15
 def _scale(x, shift): # For points from which `shift` is subtracted
     return _power_of_two(_largest(x) + (0 if shift is None else _largest(shift)))
 
-# %% ../../nbs/26_kmeans_fused.ipynb #25a590b5
-def _bound(c, seen, bias, moved, shift, precision): # Factors of ‖x - x̂‖ and ‖x̂‖, the rest, limit
-    u, d = 2. ** -24, 16 * -(-c.shape[1] // 16)
-    gamma = (d if precision == "ieee" else 4 * d) * u
-    gamma = gamma / (1 - gamma) if gamma < 1 else math.inf
-    longest = lambda v: torch.linalg.vector_norm(v, dim=1).max().item()
-    whole, short, lost = longest(c.double()), longest(seen), longest(c.double() - seen)
-    away = 0. if shift is None else torch.linalg.vector_norm(shift.double()).item()
-    largest, most = (v.abs().masked_fill(v == -math.inf, 0).max().item() for v in (bias, moved))
-    tiny, slack = d * 2. ** -126 * (4 + whole), 1 + (d + 64) * 2. ** -22
-    per_lost = whole * (1 + 2 * u)
-    per_kept = lost + gamma * short + u * (2 * whole + short * (1 + gamma))
-    rest = u * (2 * most + largest + away * whole) + tiny
-    limit = 1e37 / (whole + short + 1) if largest + most < 1e37 else -1.
-    return per_lost * slack, per_kept * slack, rest * slack, limit
-
 # %% ../../nbs/26_kmeans_fused.ipynb #f513b570
 def _jit(f): return f if triton is None else triton.jit(f)
 
@@ -73,6 +57,16 @@ def _narrow(x, FORM: tl.constexpr):
 # %% ../../nbs/26_kmeans_fused.ipynb #fba1ac0a
 _interpreted = type(_narrow).__name__ == "InterpretedFunction"
 
+# %% ../../nbs/26_kmeans_fused.ipynb #71ac5b01
+@_jit
+def _exponent(largest): # Of the power of two that brings it to between 2^14 and 2^15
+    e = 141 - ((largest.to(tl.int32, bitcast=True) >> 23) & 255)
+    return tl.maximum(-126, tl.minimum(126, e))
+
+@_jit
+def _power(e): # 2^e in float32
+    return ((127 + e) << 23).to(tl.float32, bitcast=True)
+
 # %% ../../nbs/26_kmeans_fused.ipynb #71ac5bff
 @_jit
 def _points(at, live, shift, first, d, step, scale, back,
@@ -88,6 +82,65 @@ def _points(at, live, shift, first, d, step, scale, back,
     lost = x - kept                                 # exact
     return narrow, tl.sum(kept * kept, 1), tl.sum(lost * lost, 1)
 
+# %% ../../nbs/26_kmeans_fused.ipynb #71ac5b03
+@_jit
+def _centroid_kernel(c, bias, shift, largest, narrow_out, bias_out, facts, k, d, step_k, step_d,
+                     width, FORM: tl.constexpr, SHIFT: tl.constexpr, GROUP: tl.constexpr,
+                     TILE: tl.constexpr, BK: tl.constexpr, BD: tl.constexpr):
+    j = tl.program_id(0) * BK + tl.arange(0, BK)
+    place = j // TILE * TILE + j % GROUP * (TILE // GROUP) + j % TILE // GROUP
+    scale, back = 1.0, 1.0
+    if FORM == "fp16":
+        e = _exponent(tl.load(largest))
+        scale, back = _power(e), _power(-e)
+    whole2 = tl.full([BK], 0, tl.float64)
+    short2 = tl.full([BK], 0, tl.float64)
+    lost2 = tl.full([BK], 0, tl.float64)
+    along = tl.full([BK], 0, tl.float64)
+    away2 = tl.full([BK], 0, tl.float64)
+    for first in range(0, width, BD):
+        col = first + tl.arange(0, BD)
+        v = tl.load(c + j.to(tl.int64)[:, None] * step_k + col[None, :] * step_d,
+                    (j < k)[:, None] & (col < d)[None, :], 0)
+        narrow = _narrow(v * scale, FORM)
+        tl.store(narrow_out + place.to(tl.int64)[:, None] * width + col[None, :], narrow)
+        v = v.to(tl.float64)
+        kept = narrow.to(tl.float64) * back
+        whole2 += tl.sum(v * v, 1)
+        short2 += tl.sum(kept * kept, 1)
+        lost2 += tl.sum((v - kept) * (v - kept), 1)
+        if SHIFT:
+            y = tl.load(shift + col, col < d, 0).to(tl.float64)[None, :]
+            along += tl.sum(v * y, 1)
+            away2 += tl.sum(y * y, 1)
+    b = tl.load(bias + j, j < k, float("-inf"))
+    moved = (b + along).to(tl.float32)
+    tl.store(bias_out + place, moved)
+    at, step = facts + j, tl.num_programs(0) * BK
+    tl.store(at, tl.sqrt(whole2) + 2.0 ** -126)
+    tl.store(at + step, tl.sqrt(short2) + 2.0 ** -126)
+    tl.store(at + 2 * step, tl.sqrt(lost2) + 2.0 ** -126)
+    tl.store(at + 3 * step, tl.sqrt(away2))
+    tl.store(at + 4 * step, tl.where(b == float("-inf"), 0, tl.abs(b)))
+    tl.store(at + 5 * step, tl.where(moved == float("-inf"), 0, tl.abs(moved)))
+
+# %% ../../nbs/26_kmeans_fused.ipynb #25a590b6
+@_jit
+def _bound(facts, d, FORM: tl.constexpr): # Factors of ‖x - x̂‖ and ‖x̂‖, the rest, limit
+    u: tl.constexpr = 2.0 ** -24
+    whole, short, lost = tl.load(facts), tl.load(facts + 1), tl.load(facts + 2)
+    away, largest, most = tl.load(facts + 3), tl.load(facts + 4), tl.load(facts + 5)
+    terms = (d + 15) // 16 * 16
+    grown = (terms if FORM == "ieee" else 4 * terms) * u
+    gamma = tl.where(grown < 1, grown / (1 - grown), float("inf"))
+    slack = 1 + (terms + 64) * 2.0 ** -22
+    per_lost = whole * (1 + 2 * u)
+    per_kept = lost + gamma * short + u * (2 * whole + short * (1 + gamma))
+    tiny: tl.constexpr = 2.0 ** (-120 if FORM == "fp16" else -126)     # `factor` may vanish
+    rest = u * (2 * most + largest + away * whole) + terms * tiny * (4 + whole)
+    limit = tl.where(largest + most < 1e37, 1e37 / (whole + short + 1), -1.0)
+    return per_lost * slack, per_kept * slack, rest * slack, limit
+
 # %% ../../nbs/26_kmeans_fused.ipynb #e3f37e92
 @_jit
 def _product(p, c, so_far, FORM: tl.constexpr, BY_HAND: tl.constexpr):
@@ -100,55 +153,76 @@ def _product(p, c, so_far, FORM: tl.constexpr, BY_HAND: tl.constexpr):
 
 # %% ../../nbs/26_kmeans_fused.ipynb #2583185a
 @_jit
-def _better(score, j, label, best, second):
-    top, at = tl.max(score, 1, return_indices=True, return_indices_tie_break_left=True)
-    is_top = tl.arange(0, score.shape[1])[None, :] == at[:, None]
-    runner_up = tl.max(tl.where(is_top, float("-inf"), score), 1)
-    second = tl.where(top > best, tl.maximum(best, runner_up), tl.maximum(second, top))
-    return tl.where(top > best, j + at, label), tl.maximum(best, top), second
+def _merge(score, at, label, best, second): # After one more score for each
+    second = tl.maximum(second, tl.minimum(best, score))
+    return tl.where(score > best, at, label), tl.maximum(best, score), second
+
+@_jit
+def _top(label, best, k, GROUP: tl.constexpr): # The best, the first of its group, the best other
+    group = label + GROUP * tl.arange(0, best.shape[1])[None, :]
+    top = tl.max(best, 1)
+    first = tl.min(tl.where(best == top[:, None], group, k - 1), 1)
+    return top, first, tl.max(tl.where(group == first[:, None], float("-inf"), best), 1)
 
 # %% ../../nbs/26_kmeans_fused.ipynb #0c83bb7c
 @_jit
-def _two_kernel(x, rows, c, bias, shift, labels, best_out, second_out, err_out, n, k, d, step_n,
-                step_d, width, scale, back, back_c, per_lost, per_kept, rest, limit,
-                FORM: tl.constexpr, ROWS: tl.constexpr, SHIFT: tl.constexpr, WHOLE: tl.constexpr,
-                BY_HAND: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BD: tl.constexpr):
+def _two_kernel(x, rows, places, c, bias, shift, largest, facts, labels, best_out, second_out,
+                err_out, n, k, d, step_n, step_d, width, scale, back, FORM: tl.constexpr,
+                ROWS: tl.constexpr, PLACES: tl.constexpr, SHIFT: tl.constexpr,
+                WHOLE: tl.constexpr, BY_HAND: tl.constexpr, GROUP: tl.constexpr,
+                BN: tl.constexpr, BK: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BN + tl.arange(0, BN)
     live = i < n
-    row = i
+    row, place = i, i
     if ROWS:
         row = tl.load(rows + i, live, 0)
-    at = x + row * step_n
-    p, kept2, lost2 = _points(at, live, shift, 0, d, step_d, scale, back, FORM, SHIFT, BD)
-    if not WHOLE:
-        for first in range(BD, d, BD):
-            _, kept2_, lost2_ = _points(at, live, shift, first, d, step_d, scale, back,
-                                        FORM, SHIFT, BD)
-            kept2 += kept2_
-            lost2 += lost2_
-    label = tl.zeros([BN], tl.int32)
-    best = tl.full([BN], float("-inf"), tl.float32)
-    second = tl.full([BN], float("-inf"), tl.float32)
-    col = tl.arange(0, BD)
+    if PLACES:
+        place = tl.load(places + i, live, 0)
+    at, factor, col = x + row * step_n, back, tl.arange(0, BD)
+    if FORM == "fp16":
+        factor = back * _power(-_exponent(tl.load(largest)))
+    if WHOLE:
+        p, _, _ = _points(at, live, shift, 0, d, step_d, scale, back, FORM, SHIFT, BD)
+    label = tl.full([BN, BK // GROUP], 0, tl.int32)
+    best = tl.full([BN, BK // GROUP], float("-inf"), tl.float32)
+    second = tl.full([BN, BK // GROUP], float("-inf"), tl.float32)
     for j in range(0, k, BK):
-        own = (j + tl.arange(0, BK)).to(tl.int64) * width
-        sums = tl.zeros([BN, BK], tl.float32)
+        own = j + tl.arange(0, BK)
+        tile = c + own.to(tl.int64)[None, :] * width + col[:, None]
+        sums = tl.full([BN, BK], 0, tl.float32)
         if WHOLE:
-            sums = _product(p, tl.load(c + own[None, :] + col[:, None]), sums, FORM, BY_HAND)
+            sums = _product(p, tl.load(tile), sums, FORM, BY_HAND)
         else:
             for first in range(0, d, BD):
                 p, _, _ = _points(at, live, shift, first, d, step_d, scale, back, FORM, SHIFT, BD)
-                tile = tl.load(c + own[None, :] + (first + col)[:, None])
-                sums = _product(p, tile, sums, FORM, BY_HAND)
-        score = sums * back * back_c + tl.load(bias + j + tl.arange(0, BK))[None, :]
-        label, best, second = _better(score, j, label, best, second)
+                sums = _product(p, tl.load(tile + first), sums, FORM, BY_HAND)
+        score = sums * factor + tl.load(bias + own)[None, :]
+        highest = tl.max(tl.reshape(score, [BN, GROUP, BK // GROUP]), 1)
+        label, best, second = _merge(highest, j, label, best, second)
+    _, group, others = _top(label, best, k, GROUP)
+    second = tl.maximum(others, tl.max(second, 1))
+    member = (group // BK * BK + group % BK // GROUP)[:, None]
+    member += tl.arange(0, GROUP)[None, :] * (BK // GROUP)
+    score = tl.full([BN, GROUP], 0, tl.float32)
+    kept2 = tl.full([BN], 0, tl.float32)
+    lost2 = tl.full([BN], 0, tl.float32)
+    own = c + member.to(tl.int64)[:, :, None] * width + tl.arange(0, BT)[None, None, :]
+    for first in range(0, d, BT):
+        y, kept, lost = _points(at, live, shift, first, d, step_d, scale, back, FORM, SHIFT, BT)
+        score += tl.sum(y.to(tl.float32)[:, None, :] * tl.load(own + first).to(tl.float32), 2)
+        kept2 += kept
+        lost2 += lost
+    score = score * factor + tl.load(bias + member)
+    best, label, others = _top(group[:, None], score, k, 1)
+    second = tl.maximum(others, second)
+    per_lost, per_kept, rest, limit = _bound(facts, d, FORM)
     kept = tl.sqrt(kept2 + d * 2.0 ** -126)
     err = per_lost * tl.sqrt(lost2 + d * 2.0 ** -126) + per_kept * kept + rest
     sure = (kept < limit) & (tl.abs(best) < float("inf")) & (second < float("inf"))
-    tl.store(labels + i, label.to(tl.int64), live)
-    tl.store(best_out + i, tl.where(sure, best, 0), live)
-    tl.store(second_out + i, tl.where(sure, second, 0), live)
-    tl.store(err_out + i, tl.where(sure, err, float("inf")), live)
+    tl.store(labels + place, label.to(tl.int64), live)
+    tl.store(best_out + place, tl.where(sure, best, 0), live)
+    tl.store(second_out + place, tl.where(sure, second, 0), live)
+    tl.store(err_out + place, tl.where(sure, err, float("inf")), live)
 
 # %% ../../nbs/26_kmeans_fused.ipynb #3958d9d3
 def tile_sizes(
@@ -207,16 +281,39 @@ def _check_two(x, c, bias, rows, precision):
     _check_kernel(x, "x")
 
 # %% ../../nbs/26_kmeans_fused.ipynb #fa378e93
-def _centroid_side(c, bias, shift, precision, tiles):
+def _group(k): # So many scores share a maximum; their centroids are read once more
+    return 4 if k < 4096 else 8
+
+def _prepared(c, bias, shift, precision, tiles): # Rounded, padded; the bias; facts for the bound
     (k, d), bk, bd = c.shape, tiles["BK"], tiles["BD"]
-    scale = _power_of_two(_largest(c)) if precision == "fp16" else 1.
-    narrow = c.new_zeros(-(-k // bk) * bk, -(-d // bd) * bd, dtype=_formats[precision])
-    narrow[:k, :d] = _narrowed(c * scale, precision)
-    moved = bias.double()
-    if shift is not None: moved = moved + c.double() @ shift.double()
-    padded = bias.new_full((len(narrow),), -math.inf)
-    padded[:k] = moved
-    return narrow, narrow[:k, :d].double() / scale, moved, padded, 1 / scale
+    wide, deep = -(-k // bk) * bk, -(-d // bd) * bd
+    narrow = c.new_empty(wide, deep, dtype=_formats[precision])
+    moved, facts = c.new_empty(wide), c.new_empty(6, wide)
+    largest = torch.linalg.vector_norm(c, math.inf) if precision == "fp16" else c
+    rows, columns = (bk, bd) if _interpreted else (16, min(bd, 64))    # it likes few, large steps
+    _centroid_kernel[(wide // rows,)](
+        c, bias, c if shift is None else shift, largest, narrow, moved, facts, k, d, *c.stride(),
+        deep, FORM=precision, SHIFT=shift is not None, GROUP=_group(k), TILE=bk, BK=rows,
+        BD=columns, num_warps=4)
+    return narrow, moved, largest, facts.amax(1)
+
+# %% ../../nbs/26_kmeans_fused.ipynb #9c3d7460
+def _two(x, c, bias, rows, places, out, precision, shift, scale, tiles=None): # Fills `out`
+    (n, d), tiles = x.shape, tiles or _tiles_for(x, precision)
+    m = n if rows is None else len(rows)
+    if m == 0: return out
+    if shift is not None: shift = shift.to(torch.promote_types(x.dtype, torch.float32))
+    if precision != "fp16": scale = 1.
+    with torch.cuda.device_of(x):
+        narrow, *rest = _prepared(c, bias, shift, precision, tiles)
+        _two_kernel[(-(-m // tiles["BN"]),)](
+            x, x if rows is None else rows.contiguous(), x if places is None else places, narrow,
+            rest[0], x if shift is None else shift, *rest[1:], *out, m, len(c), d, *x.stride(),
+            narrow.shape[1], scale, 1 / scale, FORM=precision, ROWS=rows is not None,
+            PLACES=places is not None, SHIFT=shift is not None,
+            WHOLE=narrow.shape[1] == tiles["BD"], BY_HAND=_interpreted, GROUP=_group(len(c)),
+            BT=tiles["BD"] if _interpreted else 16, **tiles)
+    return out
 
 # %% ../../nbs/26_kmeans_fused.ipynb #9c3d745f
 def fused_two(
@@ -232,34 +329,24 @@ def fused_two(
 )->tuple[Tensor, Tensor, Tensor, Tensor]: # labels, best, second and err, each of shape (m,)
     "For each point the largest and second largest x·c + bias, and a bound on any score's error."
     _check_two(x, c, bias, rows, precision)
-    (n, d), tiles = x.shape, tiles or _tiles_for(x, precision)
-    m = n if rows is None else len(rows)
+    m = len(x) if rows is None else len(rows)
     labels = torch.empty(m, dtype=torch.int64, device=x.device)
-    best, second, err = torch.empty(3, m, device=x.device)
-    if m == 0: return labels, best, second, err
-    if shift is not None: shift = shift.to(torch.promote_types(x.dtype, torch.float32))
-    if precision != "fp16": scale = 1.
-    elif scale is None: scale = _scale(x, shift)
-    narrow, seen, moved, padded, back_c = _centroid_side(c, bias, shift, precision, tiles)
-    with torch.cuda.device_of(x): _two_kernel[(-(-m // tiles["BN"]),)](
-        x, x if rows is None else rows.contiguous(), narrow, padded, x if shift is None else shift,
-        labels, best, second, err, m, len(c), d, *x.stride(), narrow.shape[1], scale, 1 / scale,
-        back_c, *_bound(c, seen, bias, moved, shift, precision), FORM=precision,
-        ROWS=rows is not None, SHIFT=shift is not None, WHOLE=narrow.shape[1] == tiles["BD"],
-        BY_HAND=_interpreted, **tiles)
-    return labels, best, second, err
+    out = labels, *torch.empty(3, m, device=x.device).unbind()
+    if precision == "fp16" and scale is None and m: scale = _scale(x, shift)
+    return _two(x, c, bias, rows, None, out, precision, shift, scale, tiles)
 
 # %% ../../nbs/26_kmeans_fused.ipynb #b2910d7e
-def _compile(d, precision, capability=90, rows=False, dtype="fp32"): # What the compiler reports
+def _compile(d, precision, capability=90, rows=False, dtype="fp32",
+             group=4): # What the compiler reports
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
     tiles = tile_sizes(d, precision, {80: 163, 90: 227}.get(capability, 99) * 1024)
     warps, stages = tiles.pop("num_warps"), tiles.pop("num_stages")
-    known = tiles | dict(step_d=1, FORM=precision, ROWS=rows, SHIFT=True, BY_HAND=False,
-                         WHOLE=d <= tiles["BD"])
-    kinds = dict(x=f"*{dtype}", rows="*i64", labels="*i64",
+    known = tiles | dict(step_d=1, FORM=precision, ROWS=rows, PLACES=rows, SHIFT=True,
+                         BY_HAND=False, WHOLE=d <= tiles["BD"], GROUP=group, BT=16)
+    kinds = dict(x=f"*{dtype}", rows="*i64", places="*i64", labels="*i64",
                  c={"bf16": "*bf16", "fp16": "*fp16"}.get(precision, "*fp32"))
-    kinds |= dict.fromkeys("bias shift best_out second_out err_out".split(), "*fp32")
+    kinds |= dict.fromkeys("bias shift largest facts best_out second_out err_out".split(), "*fp32")
     kinds |= dict.fromkeys("n k d step_n width".split(), "i32") | dict.fromkeys(known, "constexpr")
     names = _two_kernel.arg_names
     aligned = {(names.index(a),): [["tt.divisibility", 16]] for a, t in kinds.items()
@@ -281,14 +368,12 @@ def certified_two(
     scale:float|None=None, # Power of two for the points in fp16; None looks for the largest
 )->tuple[Tensor, Tensor, Tensor, Tensor]: # labels, best, second and err, each of shape (m,)
     "`fused_two` in low precision, then in float32 for the points whose label that did not prove."
-    look = partial(fused_two, x, c, bias, shift=shift)
-    found = look(rows, precision=precision, scale=scale)
-    labels, best, second, err = found
+    found = fused_two(x, c, bias, rows, precision=precision, shift=shift, scale=scale)
+    _, best, second, err = found
+    if precision == "ieee" or not len(best): return found
     left = (~(best - second > 2 * err)).nonzero()[:, 0]
-    if precision != "ieee" and len(left):
-        again = look(left if rows is None else rows[left])
-        for old, new in zip(found, again): old[left] = new
-    return found
+    again = left if rows is None else rows.index_select(0, left)
+    return _two(x, c, bias, again, left, found, "ieee", shift, None)
 
 # %% ../../nbs/26_kmeans_fused.ipynb #73d95f55
 def _whereabouts(x, precision): # Shift and scale for these points

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..data import as_generator, as_points, check_n_clusters, _as_float
-from .margin import KMeansResult, keep_empty, lloyd_margin
+from .margin import KMeansResult, keep_empty, lloyd_margin, _is_small
 from .seeding import as_weights, initial_centroids, weighted_draw
 
 # %% ../../nbs/27_kmeans_lloyd.ipynb #aec69df6
@@ -149,7 +149,7 @@ def _refill(empty, g): # The function that `empty` stands for, for one run
 
 # %% ../../nbs/27_kmeans_lloyd.ipynb #6c7e4811
 def _engine(x, k, precision, deterministic): # What runs Lloyd's iteration for these points
-    if x.is_cuda:
+    if x.is_cuda and not _is_small(*x.shape, k):
         from clusterlearn.kmeans.fused import lloyd_fused
         return partial(lloyd_fused, precision=precision, deterministic=deterministic)
     if x.numel() * k < 2**20 or x.shape[1] * k > 2**13: return lloyd_margin

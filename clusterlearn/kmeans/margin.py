@@ -203,13 +203,14 @@ def _state(x, w, c, times=None, search=None, add=_add_rows):
     s = SimpleNamespace(x=x, w=w, c=c, k=k, times=times, search=search, add=add)
     s.labels, s.least, s.total, s.space = None, 0, c.new_zeros(()), {}
     s.tiers, s.rounding = n * k >= 2**22 and k >= 96, 1 + c.new_tensor([[-2**-22], [2**-22]])
+    s.columns = 2 ** torch.arange(5, max(5, k.bit_length() - 1), device=x.device)
     s.mean = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32)).double()
     s.q = x.new_empty(n, dtype=torch.float32)
     for part, p in _pieces(x):
         q = (p - s.mean).square_().sum(1)
         s.q[part] = q
         s.total += (q if w is None else q * w[part]).sum()
-    s.sums, s.counts, s.path, s.used = torch.zeros_like(c), *c.new_zeros(3, k)
+    s.sums, s.counts, s.members, s.path, s.used = torch.zeros_like(c), *c.new_zeros(4, k)
     s.p, s.shift = x, s.mean
     if s.mean.square().sum() > 16 * s.q.mean():
         s.p, s.shift = torch.empty_like(x, dtype=torch.float32), torch.zeros_like(s.mean)
@@ -229,6 +230,7 @@ def _ranks(s):
     wide = c.double()
     square = (wide * wide).sum(1)
     bias = torch.addmv(square, wide, s.shift, beta=-.5, alpha=-1)
+    if s.search: return c, bias.float()                      # it brings its own errors
     largest = square.amax().item()
     s.slope, s.near = _slope(s, math.sqrt(largest)), None
     if largest > 64 * square.median().item():                # there may be a gap in the norms
@@ -292,15 +294,21 @@ def _active(s, rows=None): # Those of the rows whose margin may be used up; how 
 def _most(s, rows): return None if len(rows) > .7 * len(s.x) else rows       # None is all
 
 # %% ../../nbs/25_kmeans_margin.ipynb #45c650ea
+def _tally(counts, labels, amounts=None, sign=1): # Add them, or ones; a GPU would wait for bincount
+    if labels.is_cuda:
+        amounts = counts.new_ones(labels.shape) if amounts is None else amounts.to(counts)
+        counts.index_add_(0, labels, amounts, alpha=sign)
+    else: counts += sign * torch.bincount(labels, amounts, len(counts))
+
 def _add_counts(s, labels, w, sign=1): # Of points, or of their weights
-    if w is None: s.counts += sign * torch.bincount(labels, minlength=s.k)
+    if w is None: _tally(s.counts, labels, sign=sign)
     else: s.add(s.counts[:, None], labels, sign * w[:, None])
 
 def _fill_sums(s, labels): # From nothing; how many labels
     for part, p in _pieces(s.x):
         s.add(s.sums, labels[part], p if s.w is None else p * s.w[part, None])
     _add_counts(s, labels, s.w)
-    if s.w is not None: s.members = torch.bincount(labels, s.w > 0, minlength=s.k)
+    if s.w is not None: _tally(s.members, labels, s.w > 0)
     s.labels = labels.clone()
     return len(labels) if s.times is None else int(s.times.sum())
 
@@ -318,8 +326,8 @@ def _correct(s, rows, old, new): # For the labels that changed; how many
     _add_counts(s, old, w, -1)
     s.labels.scatter_(0, rows, new)
     if s.w is not None:                                      # what is empty is exactly empty
-        s.members += torch.bincount(new, w > 0, minlength=s.k)
-        s.members -= torch.bincount(old, w > 0, minlength=s.k)
+        _tally(s.members, new, w > 0)
+        _tally(s.members, old, w > 0, -1)
         s.sums[s.members == 0] = s.counts[s.members == 0] = 0.
     return len(at) if s.times is None else int(s.times.index_select(0, rows).sum())
 
@@ -335,8 +343,8 @@ def _move(s, c): # The clocks run
 def _endangered(s, rows, rest, before): # Rows, and what the slow centroids leave of their margins
     labels, due = s.labels.index_select(0, rows), s.due.index_select(0, rows)
     left = due - before.index_select(0, labels) - rest
-    if (left > 0).count_nonzero() > .8 * len(rows): return rows, labels, due, left
     at = _where(left > 0)
+    if len(at) > .8 * len(rows): return rows, labels, due, left
     return tuple(v.index_select(0, at) for v in (rows, labels, due, left))
 
 def _fast_rivals(s, c, bias, fast, rows, labels): # Best of the fast but the own, and its error
@@ -363,19 +371,24 @@ def _tier(s, c, bias, rows, fast, rest, before): # Compare with the fast; rows t
     s.due.scatter_(0, some, new)
     return _active(s, rows)
 
+def _worth(s, rows, before, rest, columns): # What a sample says they save, and the rest's speed
+    some = rows[::16]
+    left = s.due.index_select(0, some) - before.index_select(0, s.labels.index_select(0, some))
+    saved = (left > rest[:, None]).double().mean(1) * (s.k + 12) - columns - 24
+    return torch.stack([saved, rest], 1).tolist()            # one wait for a GPU, not many
+
 def _tiers(s, c, bias, rows, m): # 31, 63, … fast ones, where a sample says that it pays
     speed, order = s.moves.sort(descending=True)
-    before, columns = ((s.used * (1 + 2**-22) - s.other) * (1 + 2**-22)).float(), 32
+    rest = speed.index_select(0, s.columns - 1) * _more
+    before, at = ((s.used * (1 + 2**-22) - s.other) * (1 + 2**-22)).float(), 0
     if s.twin is not None: before[s.twin] = math.inf
-    while columns <= s.k // 2 and m:
-        some = rows[::16]
-        left = s.due.index_select(0, some) - before.index_select(0, s.labels.index_select(0, some))
-        rest = speed[columns - 1].item() * _more
-        saved = (left > rest).float().mean().item() * (s.k + 12) - columns - 24
-        if saved > .15 * s.k:
-            rows, m = _tier(s, c, bias, rows, order[:columns - 1], rest, before)
-            columns *= 2
-        columns *= 2
+    while m and at < len(rest):
+        worth = _worth(s, rows, before, rest[at:], s.columns[at:])
+        pays = [i for i, (saved, _) in enumerate(worth) if saved > .15 * s.k]
+        if not pays: break
+        fast = order[:2**(5 + at + pays[0]) - 1]
+        rows, m = _tier(s, c, bias, rows, fast, worth[pays[0]][1], before)
+        at += pays[0] + 2
     return rows, m
 
 # %% ../../nbs/25_kmeans_margin.ipynb #86f99a18
@@ -518,21 +531,22 @@ def _history(s, kept): # From centroids, sums, next centroids and two numbers of
     stack = torch.stack if torch.is_tensor(s.c) else np.stack
     c, sums = stack([t[0] for t in kept] + [kept[-1][2]]), stack([t[1] for t in kept])
     shift, empty = ((c[1:] - c[:-1]) ** 2).sum((1, 2)), (sums[..., -1] == 0).sum(1)
-    values = zip(*(v.tolist() for v in (_value(s, c[:-1], sums), shift, empty)), kept)
-    return [Iteration(max(0., a), b, *t[3:], e) for a, b, e, t in values]
+    values = stack([_value(s, c[:-1], sums), shift, empty + 0. * shift], 1).tolist()
+    return [Iteration(max(0., a), b, *t[3:], int(e)) for (a, b, e), t in zip(values, kept)]
 
 def _totals(s): # Sums and counts, shape (k, d + 1)
     return torch.cat([s.sums, s.counts[:, None]], 1) if hasattr(s, "counts") else s.sums
 
 def _run(s, assign, move, means, max_iter, tol, callback): # History, and whether it converged
     history, kept, n = [], [], 0
+    wait = 2**22 if torch.is_tensor(s.c) and s.c.is_cuda else 2**16
     for n in range(max_iter):
         changed, looked = assign(s)
         fixed = n > 0 and not changed
         totals = _totals(s)
         new = s.c if fixed else means(s, totals)
         kept.append((s.c, totals, new, changed, looked))
-        if callback is not None or len(kept) * len(new) * new.shape[1] > 2**16:
+        if callback is not None or len(kept) * len(new) * new.shape[1] > wait:
             history, kept = history + _history(s, kept), []
         if fixed: break
         fixed = tol > 0 and ((new - s.c) ** 2).sum().item() <= tol
