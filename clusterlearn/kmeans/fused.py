@@ -41,7 +41,7 @@ def _scale(x, shift): # For points from which `shift` is subtracted
     return _power_of_two(_largest(x) + (0 if shift is None else _largest(shift)))
 
 # %% ../../nbs/26_kmeans_fused.ipynb #f513b570
-def _jit(f): return f if triton is None else triton.jit(f)
+def _jit(f, **options): return f if triton is None else triton.jit(f, **options)
 
 # %% ../../nbs/26_kmeans_fused.ipynb #b02c6e26
 @_jit
@@ -83,7 +83,7 @@ def _points(at, live, shift, first, d, step, scale, back,
     return narrow, tl.sum(kept * kept, 1), tl.sum(lost * lost, 1)
 
 # %% ../../nbs/26_kmeans_fused.ipynb #71ac5b03
-@_jit
+@partial(_jit, do_not_specialize=["k"])
 def _centroid_kernel(c, bias, shift, largest, narrow_out, bias_out, facts, k, d, step_k, step_d,
                      width, FORM: tl.constexpr, SHIFT: tl.constexpr, GROUP: tl.constexpr,
                      TILE: tl.constexpr, BK: tl.constexpr, BD: tl.constexpr):
@@ -165,7 +165,7 @@ def _top(label, best, k, GROUP: tl.constexpr): # The best, the first of its grou
     return top, first, tl.max(tl.where(group == first[:, None], float("-inf"), best), 1)
 
 # %% ../../nbs/26_kmeans_fused.ipynb #0c83bb7c
-@_jit
+@partial(_jit, do_not_specialize=["n", "k"])
 def _two_kernel(x, rows, places, c, bias, shift, largest, facts, labels, best_out, second_out,
                 err_out, n, k, d, step_n, step_d, width, scale, back, FORM: tl.constexpr,
                 ROWS: tl.constexpr, PLACES: tl.constexpr, SHIFT: tl.constexpr,
@@ -466,7 +466,7 @@ def _sorted_sums(x, labels, n_clusters, weights=None, piece=1024): # Unchecked
     return add_up(x, weights), add_up(weights[:, None], None)[:, 0]
 
 # %% ../../nbs/26_kmeans_fused.ipynb #f6fc066a
-@_jit
+@partial(_jit, do_not_specialize=["n"])
 def _atomic_kernel(x, weights, labels, sums, n, d, step_n, step_d,
                    WEIGHTED: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BN + tl.arange(0, BN)
