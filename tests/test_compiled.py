@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import judge, numpy as np, pytest, torch
 from judge import direct, forgy
+from benchmarks.workloads import mixture
 from clusterlearn import k_means
 from clusterlearn.data import blobs, uniform
 from clusterlearn.kmeans import compiled, lloyd
@@ -70,7 +71,7 @@ def test_two_threads_give_the_sums_of_one():
     assert torch.equal(again.centroids, lloyd_compiled(x, forgy(x, 20)).centroids)
 
 
-@pytest.mark.parametrize('data', ['blobs', 'noise', 'pixels', 'outlier'])
+@pytest.mark.parametrize('data', ['blobs', 'noise', 'pixels', 'outlier', 'many'])
 def test_no_margin_is_ever_too_large(data, monkeypatch):
     "Stronger than equal labels: what is stored of each point is true, before and after the look"
     g = torch.Generator().manual_seed(0)
@@ -79,6 +80,7 @@ def test_no_margin_is_ever_too_large(data, monkeypatch):
         'noise': lambda: torch.rand(4000, 20, generator=g),
         'pixels': lambda: torch.randint(0, 256, (4000, 3), generator=g).float(),
         'outlier': lambda: torch.cat([torch.randn(4000, 4, generator=g), torch.full((1, 4), 1e7)]),
+        'many': lambda: mixture(6000, 8, 300),
     }[data]()
     whole, count = compiled._assign, []
 
@@ -103,8 +105,77 @@ def test_no_margin_is_ever_too_large(data, monkeypatch):
         return out
 
     monkeypatch.setattr(compiled, '_assign', look)
-    lloyd_compiled(x, forgy(x, 40), max_iter=40)
-    assert len(count) > 20 and sum(count) < 0.9 * len(count) * len(x)
+    lloyd_compiled(x, forgy(x, 300 if data == 'many' else 40), max_iter=40)
+    assert len(count) > 20 and sum(count) < 0.95 * len(count) * len(x)
+
+
+many = {
+    'plain': lambda x: x,
+    'double': lambda x: x.double(),
+    'far': lambda x: x + 1e4,
+    'repeated': lambda x: x[:3000].repeat(4, 1),
+    'integers': lambda x: (3 * x).round(),
+}
+
+
+@pytest.mark.parametrize('change', [*many, 'twins'])
+def test_few_fast_centroids(change, compiled_only):
+    "With many centroids points are compared with the fast ones first"
+    x = many.get(change, many['plain'])(mixture(12_000, 6, 400))
+    c = forgy(x, 400)
+    if change == 'twins':
+        c[300:] = c[:100]
+    same(x, c, 25)
+
+
+def test_a_visit_of_a_twin(compiled_only):
+    "A centroid jumps onto another, then beside it, where it is nearer to half of the points"
+    x = mixture(12_000, 6, 400)
+    c = forgy(x, 400)
+    c[398] = 1e6  # always empty, so that there is something to refill
+
+    def run(engine):
+        seen = []
+
+        def refill(x, weights, labels, c, sums, counts):
+            means, turn = keep_empty(x, weights, labels, c, sums, counts), len(seen)
+            means[399] = means[turn] if turn % 2 else c[399] + 0.01
+            return means
+
+        def look(i, c, labels):
+            seen.append(labels.clone())
+
+        engine(x, c, max_iter=24, refill=refill, callback=look)
+        return seen
+
+    for step, (a, b) in enumerate(zip(run(lloyd_compiled), run(lloyd_margin), strict=True)):
+        assert torch.equal(a, b), f'iteration {step + 1}: {int((a != b).sum())} labels differ'
+
+
+def test_the_fast_ones_save_looks():
+    x = mixture(20_000, 6, 400)
+    s = compiled._begin(x, None, forgy(x, 400).double())
+    wide = []
+    for _ in range(30):
+        compiled._assign(s)
+        compiled._move(s, s.sums[:, :-1] / s.sums[:, -1:])
+        compiled._rank(s.c, s.points.mean, s.per, *s.centres[1:4])
+        fast = compiled._fastest(s)
+        order = np.argsort(-s.moves, kind='stable')
+        assert (fast.ids == order[:128]).all() and len(fast.rest) == 3
+        for size, rest in zip((32, 64, 128), fast.rest):
+            assert s.moves[order[size:]].max() <= rest <= s.moves[order[size]] * (1 + 1e-9)
+        come = np.flatnonzero(s.marks.due <= s.centres.clocks[1][s.labels]).astype(np.uint32)
+        rows, m, tile = come.copy(), len(come), compiled._tile(8)
+        marks = compiled._Marks(*(v.copy() for v in s.marks))
+        left = compiled._tiers(rows, m, rows.copy(), fast, s.points, marks, s.centres, tile)
+        wide.append((left, m))
+        assert len(set(rows[:left].tolist())) == left
+        gone = np.setdiff1d(come, rows[:left])
+        d = torch.cdist(x[gone].double(), torch.from_numpy(s.c), **direct)
+        assert (d.argmin(1).numpy() == s.labels[gone]).all()
+    left, m = np.array(wide[10:]).sum(0)
+    assert left < 0.7 * m, f'{left} of {m} are left for all centroids'
 
 
 def test_an_outlier_puts_nobody_else_in_doubt(monkeypatch):
@@ -249,13 +320,15 @@ def test_read_only_arrays(compiled_only):
 
 
 def test_sizes_decide():
-    "Few columns and centroids, and enough points"
+    "Not too many columns, and enough points"
     x = lambda n, d: torch.zeros(1, 1).expand(n, d)
     choose = lambda n, d, k: lloyd._engine(x(n, d), k, 'exact', False)
     assert choose(100_000, 16, 64) is lloyd_compiled
     assert choose(1_797, 64, 10) is lloyd_compiled
     assert choose(1_500, 2, 6) is lloyd_margin
-    assert choose(100_000, 128, 256) is lloyd_margin
+    assert choose(100_000, 128, 2_000) is lloyd_compiled
+    assert choose(100_000, 256, 20) is lloyd_compiled
+    assert choose(100_000, 257, 20) is lloyd_margin
 
 
 changes = ['float16', 'bfloat16', 'transposed', 'no Numba', 'switched off']

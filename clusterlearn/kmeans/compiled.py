@@ -114,7 +114,7 @@ class _Centres(NamedTuple): # The centroids
     ranks:np.ndarray # Less the mean, float32, filled up with zeros to multiples of four (K, D)
     bias:np.ndarray # Half of the squares, negative, shape (K,)
     lost:np.ndarray # The centroid's part of a score's error, shape (k,)
-    clocks:np.ndarray # What is used up, its own path, each a little less and a little more (4, k)
+    clocks:np.ndarray # Used up and own path, a little less and more each; used before others (5, k)
     twin:np.ndarray # Whether another is at the same place, shape (k,)
 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #e60d6b8f
@@ -151,12 +151,12 @@ def _begin(x, w, c, times=None):
     s.points = _Points(x, mean, q, weights, times, per, rest)
     s.labels, s.used, s.path = np.zeros(n, np.uint32), np.zeros(k), np.zeros(k)
     s.marks = _Marks(s.labels, np.full(n, -np.inf), np.zeros(n))
-    s.centres = _Centres(s.c, *_padded(k, d), np.zeros((4, k)), np.zeros(k, np.bool_))
+    s.centres = _Centres(s.c, *_padded(k, d), np.zeros((5, k)), np.zeros(k, np.bool_))
     threads = max(1, min(torch.get_num_threads(), n * k // 2**17))   # else they wait for each other
     s.step = max(_wide, min(2**13, -(-n // (4 * threads))))
     s.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
     s.parts, s.members = np.zeros((threads, k, d + 2)), np.zeros(k)
-    s.first, s.least, s.sums = True, 0, np.zeros((k, d + 1))
+    s.first, s.least, s.sums, s.moves = True, 0, np.zeros((k, d + 1)), np.zeros(k)
     return s
 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #24f73cbf
@@ -205,9 +205,12 @@ def _run_clocks(old, new, used, path, clocks): # By the moves, and the largest o
         elif moves[t] > second: second = moves[t]
     for t in range(len(old)):
         path[t] += moves[t]
-        used[t] += moves[t] + (first if t != at else second)
+        other = first if t != at else second
+        used[t] += moves[t] + other
         clocks[0, t], clocks[1, t] = used[t] * (1 - 1e-12), used[t] * (1 + 1e-12)
         clocks[2, t], clocks[3, t] = path[t] * (1 - 1e-12), path[t] * (1 + 1e-12)
+        clocks[4, t] = (used[t] - other) * (1 + 1e-12)
+    return moves
 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #bf667a6e
 @_fast
@@ -223,7 +226,7 @@ def _tighten(rows, m, points, marks, centres, tile): # Measure the own distance;
     x, mean, q = points.x, points.mean, points.q
     labels, due, own = marks.labels, marks.due, marks.own
     bias, ranks, lost, u, gap = centres.bias, centres.ranks, centres.lost, tile.u, tile.gap
-    (low, high, path_low, path_high), left = centres.clocks, 0
+    (low, high, path_low, path_high, _), left = centres.clocks, 0
     for lo in range(0, m, _wide):
         b = min(_wide, m - lo)
         for v in range(b):
@@ -238,6 +241,89 @@ def _tighten(rows, m, points, marks, centres, tile): # Measure the own distance;
             due[i], own[i], rows[left] = low[t] + (gap[v] - u[v]), u[v] - path_high[t], i
             left += due[i] <= high[t]
     return left
+
+# %% ../../nbs/25b_kmeans_compiled.ipynb #719e25a1
+@_fast
+def _place(points, rows, m, tile): # Points, centred, as columns
+    x, mean, z = points.x, points.mean, tile.z
+    for v in range(m):
+        i = rows[v]
+        tile.q[v] = points.q[i]
+        for j in range(len(mean)): z[j, v] = x[i, j] - mean[j]
+
+# %% ../../nbs/25b_kmeans_compiled.ipynb #719e25a3
+class _Few(NamedTuple): # The centroids that moved farthest, the fastest first
+    ids:np.ndarray # Which ones they are, shape (f,)
+    ranks:np.ndarray # Shape (f, D)
+    bias:np.ndarray # Shape (f,)
+    rest:np.ndarray # How far the others moved at most, if the first 32, 64, … are left out
+
+def _fastest(s): # With fewer than 192, placing the points costs what the look saves
+    k = len(s.c)
+    sizes = 2 ** np.arange(5, k.bit_length() - 1 if k >= 192 and not s.first else 5)
+    order = np.argsort(-s.moves, kind="stable")
+    ids = order[:sizes.max(initial=0)].astype(np.uint32)
+    rest = s.moves[order[sizes]] * (1 + 1e-12)
+    return _Few(ids, s.centres.ranks[ids], s.centres.bias[ids], rest)
+
+# %% ../../nbs/25b_kmeans_compiled.ipynb #719e25a5
+@_fast
+def _gaps(rows, m, ids, rest, points, marks, centres, tile): # New margins; how many have none
+    labels, due, own, clocks = marks.labels, marks.due, marks.own, centres.clocks
+    low, high, path_high, before = clocks[0], clocks[1], clocks[3], clocks[4]
+    best, second, which, q, u, left = tile.best, tile.second, tile.which, tile.q, tile.u, 0
+    for v in range(m): u[v] = second[v] if ids[which[v]] == labels[rows[v]] else best[v]
+    for v in range(m): u[v] = q[v] - 2 * u[v] - 2 * (points.per * q[v] + points.rest)
+    for v in range(m): u[v] = math.sqrt(max(0., u[v])) * (1 - 1e-12)
+    for v in range(m):
+        i, t = rows[v], labels[rows[v]]
+        gap = min(u[v] - (own[i] + path_high[t]), due[i] - before[t] - rest) * (1 - 1e-12)
+        if low[t] + gap > high[t]: due[i] = low[t] + gap
+        else:
+            rows[left] = i
+            left += 1
+    return left
+
+# %% ../../nbs/25b_kmeans_compiled.ipynb #719e25a7
+@_fast
+def _endangered(rows, m, labels, due, before, twin, rest): # How many the fast alone endanger
+    many = 0
+    for v in range(m):
+        t = labels[rows[v]]
+        many += (due[rows[v]] - before[t] > rest) & (not twin[t])
+    return many
+
+@_fast
+def _split(rows, m, some, labels, due, before, twin, rest): # Those go to `some`; how many, and left
+    few, stay = 0, 0
+    for v in range(m):
+        i, t = rows[v], labels[rows[v]]
+        if (due[i] - before[t] > rest) & (not twin[t]):
+            some[few] = i
+            few += 1
+        else:
+            rows[stay] = i
+            stay += 1
+    return few, stay
+
+@_compiled
+def _tiers(rows, m, some, fast, points, marks, centres, tile): # Compare with the fast; who is left
+    known = marks.labels, marks.due, centres.clocks[4], centres.twin
+    k, level = len(centres.exact), 0
+    while level < len(fast.rest) and m > 0:
+        size, rest = 32 << level, fast.rest[level]
+        if _endangered(rows, m, *known, rest) * (k + 12) - m * (size + 24) > .15 * k * m:
+            few, m = _split(rows, m, some, *known, rest)
+            for a in range(0, few, _wide):
+                part, b = some[a:a + _wide], min(_wide, few - a)
+                _place(points, part, b, tile)
+                _search(fast.ranks[:size], fast.bias[:size], tile, b)
+                b = _gaps(part, b, fast.ids, rest, points, marks, centres, tile)
+                for v in range(b): rows[m + v] = part[v]
+                m += b
+            level += 1
+        level += 1
+    return m
 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #2a60ce18
 @_compiled
@@ -268,14 +354,6 @@ def _settle(rows, m, first, points, marks, centres, tile, sums): # Labels; the r
     return changed
 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #ab416667
-@_fast
-def _place(points, rows, m, tile): # Points, centred, as columns
-    x, mean, z = points.x, points.mean, tile.z
-    for v in range(m):
-        i = rows[v]
-        tile.q[v] = points.q[i]
-        for j in range(len(mean)): z[j, v] = x[i, j] - mean[j]
-
 @_compiled
 def _count(times, rows, m): # How many points these rows stand for
     if not len(times): return m
@@ -284,17 +362,19 @@ def _count(times, rows, m): # How many points these rows stand for
     return total
 
 @_compiled
-def _sweep(part, parts, step, first, points, marks, centres, sums): # Every parts-th step of rows
+def _sweep(part, parts, step, first, points, marks, centres, fast, sums): # Every parts-th step
     tile, rows, n = _tile(centres.ranks.shape[1]), np.empty(step, np.uint32), len(points.x)
+    spare = np.empty(step, np.uint32)
     changed, looked, moved = 0, 0, 0
     sums[:] = 0
     for lo in range(part * step, n, parts * step):
         hi = min(n, lo + step)
         m = _due(marks.labels[lo:hi], marks.due[lo:hi], centres.clocks[1], lo, rows)
         if not first: m = _tighten(rows, m, points, marks, centres, tile)
+        looked += _count(points.times, rows, m)
+        m = _tiers(rows, m, spare, fast, points, marks, centres, tile)
         for a in range(0, m, _wide):
             some, b = rows[a:a + _wide], min(_wide, m - a)
-            looked += _count(points.times, some, b)
             _place(points, some, b, tile)
             _search(centres.ranks, centres.bias, tile, b)
             _margins(points, centres.lost, tile, b)
@@ -314,7 +394,7 @@ def _twins(s): # A centroid that equals an earlier one never wins
     s.centres.bias[:s.k][earliest[group] != np.arange(s.k)] = -np.inf
 
 def _parallel(s): # Labels that changed, points looked at, rows that moved, by all threads
-    rest = len(s.parts), s.step, s.first, s.points, s.marks, s.centres
+    rest = len(s.parts), s.step, s.first, s.points, s.marks, s.centres, _fastest(s)
     jobs = [s.pool.submit(_sweep, i, *rest, p) for i, p in enumerate(s.parts[1:], 1)]
     out = [_sweep(0, *rest, s.parts[0])] + [j.result() for j in jobs]
     return [sum(v) for v in zip(*out)]
@@ -333,7 +413,7 @@ def _assign(s):
     return changed, looked
 
 def _move(s, c):
-    _run_clocks(s.c, c, s.used, s.path, s.centres.clocks)
+    s.moves = _run_clocks(s.c, c, s.used, s.path, s.centres.clocks)
     s.c = c
 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #f4d46c5e

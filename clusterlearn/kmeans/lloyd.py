@@ -152,7 +152,7 @@ def _engine(x, k, precision, deterministic): # What runs Lloyd's iteration for t
     if x.is_cuda and not _is_small(*x.shape, k):
         from clusterlearn.kmeans.fused import lloyd_fused
         return partial(lloyd_fused, precision=precision, deterministic=deterministic)
-    if x.numel() * k < 2**20 or x.shape[1] * k > 2**13: return lloyd_margin
+    if x.numel() * k < 2**20 or x.shape[1] > 256: return lloyd_margin
     from clusterlearn.kmeans.compiled import lloyd_compiled     # loads Numba, if there is one
     return lloyd_compiled
 
