@@ -397,6 +397,24 @@ def test_a_module_keeps_its_machine_code(monkeypatch):
     assert compiled._fast(lambda a: a + 1)(1) == 2
 
 
+def test_an_unreadable_index_begins_anew(tmp_path, monkeypatch):
+    "After a crash, or an update that renames what was pickled, Numba's index cannot be read"
+    monkeypatch.setattr(compiled.numba.config, 'CACHE_DIR', str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'small_module.py').write_text('def more(a): return a + 1\n')
+    from small_module import more
+
+    assert compiled._compiled(more)(1) == 2
+    (index,) = tmp_path.rglob('*.nbi')
+    good = index.read_bytes()
+    for bad in (b'', b'nonsense', good[:-9]):
+        index.write_bytes(bad)
+        assert compiled._compiled(more)(1) == 2
+        assert index.stat().st_size > len(good) // 2
+    again = compiled._compiled(more)
+    assert again(1) == 2 and sum(again.stats.cache_hits.values()) == 1
+
+
 def test_the_engine_gets_what_it_needs_and_no_more(monkeypatch):
     "Nothing to call unless somebody watches, tol in units of the data, weights as they were given"
     seen = []

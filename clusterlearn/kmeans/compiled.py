@@ -23,11 +23,18 @@ except ImportError: numba = None                             # the module still 
 # %% ../../nbs/25b_kmeans_compiled.ipynb #994e033b
 _kept = "__file__" in globals()                              # a module's machine code, on disk
 
+def _mended(f): # An index on disk that cannot be read, after a crash or an update, begins anew
+    index = getattr(f._cache, "_cache_file", None)
+    if not hasattr(index, "_load_index"): return f           # nothing is kept
+    try: index._load_index()
+    except Exception: index.flush()
+    return f
+
 def _compiled(f, *flags): # Machine code that runs without Python's lock
     if numba is None: return f
     jit = functools.partial(numba.njit, nogil=True, error_model="numpy", fastmath=set(flags))
-    try: return jit(f, cache=_kept)
-    except RuntimeError: return jit(f)                       # there is no folder to keep it in
+    try: return _mended(jit(f, cache=_kept))
+    except (RuntimeError, OSError): return jit(f)            # there is no folder to keep it in
 
 def _fast(f): return _compiled(f, "nnan", "nsz", "contract")
 def _loose(f): return _compiled(f, "nnan", "nsz", "contract", "reassoc")
