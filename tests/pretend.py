@@ -8,13 +8,13 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter, tree_map
 
-aten, GPU, CPU = torch.ops.aten, torch.device('cuda:0'), torch.device('cpu')
+GPU, CPU = torch.device('cuda:0'), torch.device('cpu')
 
 def name(func): return func._schema.name.split('::')[1]
 
 _copies = {'_to_copy', 'copy_'}
 _asks = {'_local_scalar_dense', 'nonzero', 'bincount', 'equal', 'masked_select', 'unique_dim',
-         '_unique2', 'unique_consecutive'}
+         '_unique2', 'unique_consecutive', 'repeat_interleave'}
 _free = set('''view _unsafe_view slice select transpose t expand unsqueeze squeeze as_strided detach
     alias split split_with_sizes permute unbind unfold empty new_empty empty_like empty_strided
     new_empty_strided'''.split())
@@ -22,7 +22,7 @@ _makers = {getattr(torch, n) for n in '''zeros ones empty full arange tensor as_
     randint randperm eye linspace zeros_like ones_like empty_like full_like'''.split()}
 
 class Pretend(torch.Tensor):
-    "A tensor that says it is on a GPU; `.real` has its numbers"
+    "A tensor that says it is on a GPU; `real(v)` is the one with its numbers"
     gpu = None # The pretend GPU at work
 
     @staticmethod
@@ -83,7 +83,7 @@ class PretendGPU(TorchFunctionMode):
         there = not stays and (device.type == 'cuda' if device is not None else bool(here))
         def wrapped(v):
             if not isinstance(v, torch.Tensor) or not there: return v
-            return same.get(id(v)) if id(v) in same else Pretend(v)
+            return same[id(v)] if id(v) in same else Pretend(v)
         return tree_map(wrapped, out)
 
     def crosses(self, func, args, tensors, here): # Whether it copies between memories; RuntimeError
