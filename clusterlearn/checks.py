@@ -22,8 +22,8 @@ def _number(v): # The float that an object stands for; NaN for None and NA; Type
     return float(v)
 
 def _from_objects(a, name): # An array of objects as float64
-    if a.ndim == 0: raise TypeError(f"{name} is a {type(a.item()).__name__}: numbers are needed, "
-                                    "as an array, a tensor, a list or a data frame")
+    if a.ndim == 0: raise TypeError(f"{name} is of type {type(a.item()).__name__}: numbers are "
+                                    "needed, in an array, a list or a frame")
     out = np.empty(a.shape, np.float64)
     for i, v in np.ndenumerate(a):
         try: out[i] = _number(v)
@@ -94,9 +94,7 @@ def _from_column(c, name): # One column as an array of floats
     return _as_floats(np.asarray(c) if hasattr(c, "__array__") else c.to_numpy(), name)
 
 def _from_frame(x, columns, name): # A frame or a table as a tensor
-    if hasattr(x, "to_numpy"):
-        a = x.to_numpy()
-        if a.dtype.kind in "iufb": return _from_numpy(a, name)
+    if hasattr(x, "iloc") and (a := x.to_numpy()).dtype.kind in "iufb": return _from_numpy(a, name)
     parts = [_from_column(c, f"{name}, column {n!r},") for n, c in columns]
     return _from_numpy(np.column_stack(parts) if parts else np.empty((len(x), 0)), name)
 
