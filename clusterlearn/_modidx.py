@@ -769,4 +769,11 @@ d = { 'settings': { 'branch': 'main',
                                    'clusterlearn.plot.plot_clusters': ('plot.html#plot_clusters', 'clusterlearn/plot.py'),
                                    'clusterlearn.plot.plot_data': ('plot.html#plot_data', 'clusterlearn/plot.py'),
                                    'clusterlearn.plot.plot_func': ('plot.html#plot_func', 'clusterlearn/plot.py'),
-                                   'clusterlearn.plot.project': ('plot.html#project', 'clusterlearn/plot.py')}}}
+                                   'clusterlearn.plot.project': ('plot.html#project', 'clusterlearn/plot.py')},
+            'clusterlearn.rows': { 'clusterlearn.rows.MergedRows': ('rows.html#mergedrows', 'clusterlearn/rows.py'),
+                                   'clusterlearn.rows._differ': ('rows.html#_differ', 'clusterlearn/rows.py'),
+                                   'clusterlearn.rows._factors': ('rows.html#_factors', 'clusterlearn/rows.py'),
+                                   'clusterlearn.rows._grouped': ('rows.html#_grouped', 'clusterlearn/rows.py'),
+                                   'clusterlearn.rows.chunks': ('rows.html#chunks', 'clusterlearn/rows.py'),
+                                   'clusterlearn.rows.merge_rows': ('rows.html#merge_rows', 'clusterlearn/rows.py'),
+                                   'clusterlearn.rows.row_keys': ('rows.html#row_keys', 'clusterlearn/rows.py')}}}
