@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import __version__
-from .data import Loaded, as_generator, blobs, check_n_clusters, load, to_image
+from .checks import as_generator, check_n_clusters
+from .data import Loaded, blobs, load, to_image
 
 # %% ../nbs/42_cli.ipynb #03645269
 def _polish(action): # One option as people write it: --n-times N

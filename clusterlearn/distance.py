@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from .data import as_points
+from .checks import as_points
 
 # %% ../nbs/02_distance.ipynb #97800228
 def distance(

@@ -15,7 +15,7 @@ import torch
 from matplotlib.animation import FuncAnimation
 from torch import Tensor
 
-from .data import as_points
+from .checks import as_points
 
 # %% ../nbs/01_plot.ipynb #cae80451
 _okabe_ito = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D1F"]

@@ -1,13 +1,13 @@
 "Every check can fail: each fault below is put into a small project that is fine without it."
 import base64, json, re, shutil, subprocess, sys
 import pytest
-from tools import cells, checks, links, names, readme, store
+from tools import cells, checks, links, names, quarto, readme, store
 from tools.cells import root
 
 pixel = ('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhg'
          'GAWjR9awAAAABJRU5ErkJggg==')
 repo = 'https://github.com/clusterlearn/clusterlearn/blob/main'
-site = 'https://clusterlearn.github.io/clusterlearn'
+address = 'https://clusterlearn.github.io/clusterlearn'
 
 #  A small project
 
@@ -26,7 +26,8 @@ def code(s, outputs=()):
 def badge(name):
     colab = 'https://colab.research.google.com'
     here = f'{colab}/github/clusterlearn/clusterlearn/blob/main/nbs/{name}.ipynb'
-    return md(f'[![Open in Colab]({colab}/assets/colab-badge.svg)]({here})')
+    image = f'<img src="{colab}/assets/colab-badge.svg" alt="Open in Colab">'
+    return md(f'<a href="{here}">{image}</a>')
 
 def write(path, *found):
     "A notebook as nbdev_clean leaves it"
@@ -72,7 +73,7 @@ def sound(tmp_path_factory):
              'Then `make test`.'),
           code(area), code('area(2, 3)', text('6')),
           code('#| timing\nprint("0.1 s")', text('0.2 s')),
-          code('#| fig-alt: A dot\nplot()', picture()))
+          code('#| fig-alt: "A dot"\nplot()', picture()))
     write(p/'nbs/01_size.ipynb',
           md('# Size\n\n> Larger'), badge('01_size'), code('#| default_exp size'),
           code('#| exports\nfrom clusterlearn.shape import area'),
@@ -81,7 +82,8 @@ def sound(tmp_path_factory):
           md('# Reference\n\n> All names'), code('show_doc(area)'), code('show_doc(size.scale)'))
     write(p/'nbs/index.ipynb',
           md('# clusterlearn\n\n> Small'), md('See [shapes](00_shape.ipynb#area).'),
-          code('#| hide\nsecret = 1'), code('#| fig-alt: A dot\n#| echo: false\nplot()', picture()),
+          code('#| hide\nsecret = 1'),
+          code('#| fig-alt: "A dot"\n#| echo: false\nplot()', picture()),
           code('area(2, 3)', text('6')))
     for command in 'nbdev_export', 'nbdev_clean':
         subprocess.run([str(checks.tool(command))], cwd=p, check=True)
@@ -95,7 +97,7 @@ def project(sound, tmp_path):
     return tmp_path/'p'
 
 every = [checks.sync, checks.width, checks.notebook_rules, checks.sidebar, links.links, names.names,
-         names.imports, names.backticks, readme.problems]
+         names.imports, names.backticks, readme.problems, quarto.option_lines, quarto.markdown]
 
 @pytest.mark.parametrize('check', every, ids=lambda c: c.__name__)
 def test_a_sound_project_passes(check, sound): assert check(sound) == []
@@ -123,7 +125,7 @@ faults = {
         ('as `#| mark`', shape, '#| timing', '#|timing'),
         ('stands below code', shape, '#| timing', 'x = 1\\n#| timing'),
         ('nbval is steered', shape, 'area(2, 3)', '# NBVAL_SKIP'),
-        ('without `#| fig-alt', shape, '#| fig-alt: A dot', 'x = 1'),
+        ('without `#| fig-alt', shape, r'#| fig-alt: \"A dot\"', 'x = 1'),
         ('a line of 110 columns', shape, 'area(2, 3)', 'x' * 110),
         ('is no title', shape, '# Shape', 'Shape'),
         ('may hold only', shape, '> Areas', 'Areas'),
@@ -134,15 +136,21 @@ faults = {
         ('#aria: no such place', shape, '(#area)', '(#aria)'),
         ('names no file', shape, 'nbs/01_size.ipynb)', 'nbs/03_size.ipynb)'),
         ('README.md: nbs/0_shape.ipynb', 'README.md', 'nbs/00_', 'nbs/0_'),
-        ('clusterlearn/form.html', shape, '(#area)', f'({site}/form.html)'),
-        ('shape.html#no', shape, '(#area)', f'({site}/shape.html#no)'),
+        ('clusterlearn/form.html', shape, '(#area)', f'({address}/form.html)'),
+        ('shape.html#no', shape, '(#area)', f'({address}/shape.html#no)'),
         ('no `make tests`', shape, '`make test`', '`make tests`'),
         ('two headings have the id area', shape, '`area` takes', '## A {#area}'),
-        ('its badge opens 01_size.ipynb', shape, 'nbs/00_shape.ipynb)', 'nbs/01_size.ipynb)'),
+        ('its badge opens 01_size.ipynb', shape, r'nbs/00_shape.ipynb\"', r'nbs/01_size.ipynb\"'),
         ('no "Open in Colab"', shape, 'google.com/github', 'google.com/git')],
     checks.sidebar: [
         ('01_size.ipynb is not in the sidebar', '_quarto.yml', '01_size.ipynb, ', ''),
         ('02_size.ipynb, which is not', '_quarto.yml', '01_size', '02_size')],
+    quarto.option_lines: [
+        ('is no YAML', shape, r'#| fig-alt: \"A dot\"', '#| fig-alt: A dot: round'),
+        ('is no YAML', shape, r'#| fig-alt: \"A dot\"', '#| fig-alt:')],
+    quarto.markdown: [
+        ('arrives as text', shape, '"### How large', '"Text\\n### How large'),
+        ('loses its link', shape, '<a href', '[![x](y)](z)\\n\\n<a href')],
     names.names: [
         ('no heading {#area}', shape, ' {#area}', ''),
         ('show_doc(scale) is needed 1 times', api, 'size.scale', 'size.other')],
@@ -220,7 +228,7 @@ cases = [
     ('#| slow\n1 / 0',                [],               'SKIPPED'),
     ('object()',                      text('<object>'), 'PASSED'),
     ('1 + 1;',                        [],               'PASSED'),
-    ('#| fig-alt: A dot\nx = 1',      picture(),        'FAILED'),   # a picture that is not drawn
+    ('#| fig-alt: "A dot"\nx = 1',      picture(),        'FAILED'),   # a picture that is not drawn
     ('import warnings; warnings.warn("no")', [],        'FAILED'),
 ]
 

@@ -4,7 +4,8 @@ import numpy as np, pyarrow as pa, pyarrow.parquet as pq, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.testing import assert_close
-from clusterlearn.data import as_points, blobs, load, portrait, to_image
+from clusterlearn.checks import as_points
+from clusterlearn.data import blobs, load, portrait, to_image
 
 
 def written(tmp_path, text, name='a.csv', encoding='utf-8'):

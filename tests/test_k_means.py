@@ -8,7 +8,8 @@ from sklearn.cluster import KMeans
 from torch.testing import assert_close
 
 from clusterlearn import KMeansResult, k_means
-from clusterlearn.data import as_generator, blobs, uniform
+from clusterlearn.checks import as_generator
+from clusterlearn.data import blobs, uniform
 from clusterlearn.kmeans import lloyd
 from clusterlearn.kmeans.lloyd import (
     count_empty,

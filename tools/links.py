@@ -82,8 +82,9 @@ def _makes(text):
 
 def _badge(path, cfg):
     "A chapter opens itself in Colab: the badge in its second cell names that very notebook"
-    colab = r'\]\(https://colab\.research\.google\.com/github/'
-    nbs = rf'{_repo(cfg)}/blob/{cfg["branch"]}/nbs/([^)]+)\)'
+    colab = r'<a href="https://colab\.research\.google\.com/github/'
+    image = r'"><img src="[^"]+" alt="Open in Colab"></a>'
+    nbs = rf'{_repo(cfg)}/blob/{cfg["branch"]}/nbs/([^"]+){image}'
     opened = re.findall(colab + nbs, '\n'.join(t for _,t in texts(path)[:2]))
     if opened and opened[0] != path.name: yield f'its badge opens {opened[0]}'
     if not opened and path.stem not in ('index', '90_api'):

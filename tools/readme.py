@@ -12,6 +12,7 @@ from nbdev.processors import (
     add_links, clean_magics, filter_stream_, hide_, hide_line, populate_language, rm_export,
     rm_header_dash, strip_ansi, strip_hidden_metadata)
 from tools.cells import load, root
+from tools.quarto import options
 
 head = '<!-- Made from nbs/index.ipynb by `make readme`. Edit the notebook, not this file. -->\n\n'
 pictures = 'index_files'
@@ -20,14 +21,14 @@ pictures = 'index_files'
 steps = [populate_language, strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export,
          clean_magics, hide_, add_links, strip_hidden_metadata]
 
-def _as_picture(cell, marks, made):
+def _as_picture(cell, made):
     "Turn the pictures that `cell` stores into links to files, collected in `made`"
     for o in cell.get('outputs', []):
         data = o.get('data', {})
         if 'image/png' in data:
             name = f'figure-{len(made) + 1}.png'
             made[name] = base64.b64decode(data['image/png'])
-            alt = ' '.join(marks.get('fig-alt:', []))
+            alt = options(cell.source).get('fig-alt', '')
             o['data'] = {'text/markdown': f'![{alt}]({pictures}/{name})'}
         elif 'text/plain' in data: data.pop('text/html', None)
 
@@ -56,7 +57,7 @@ def build(root=root):
     made = {}
     for c in proc.nb.cells:
         if c.cell_type == 'code':
-            _as_picture(c, marks[c.id], made)
+            _as_picture(c, made)
             _presented(c, marks[c.id])
     proc.nb.metadata['language_info'] = {'name': 'python'}   # for the colours of code
     text,_ = MarkdownExporter().from_notebook_node(nbformat.reads(nb2str(proc.nb), as_version=4))

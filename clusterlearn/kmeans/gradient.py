@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..data import as_points, check_n_clusters, _positive
+from ..checks import as_points, check_n_clusters, check_positive as _positive
 from ..distance import _nearest
 from .loop import start
 

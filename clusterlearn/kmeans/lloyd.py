@@ -16,7 +16,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from ..data import as_generator, as_points, check_n_clusters, _as_float
+from ..checks import as_generator, as_points, check_n_clusters, as_tensor as _as_float
 from .margin import KMeansResult, keep_empty, lloyd_margin, _is_small
 from .seeding import as_weights, initial_centroids, weighted_draw
 

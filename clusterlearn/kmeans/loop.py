@@ -12,8 +12,8 @@ import operator
 import torch
 from torch import Tensor
 
-from ..data import (as_generator, as_points, blobs, check_n_clusters, dense_and_sparse,
-                               xyz_centroids)
+from ..checks import as_generator, as_points, check_n_clusters
+from ..data import blobs, dense_and_sparse, xyz_centroids
 from ..distance import distance
 
 # %% ../../nbs/20_kmeans_loop.ipynb #3f75b21f

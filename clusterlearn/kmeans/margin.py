@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import as_points, _as_float, _light
+from ..checks import as_points, as_tensor as _as_float, _light
 from .batch import _direct
 from .seeding import as_weights
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from ..data import as_generator, as_points, check_n_clusters, _as_float
+from ..checks import as_generator, as_points, check_n_clusters, as_tensor as _as_float
 from ..distance import nearest
 from .batch import _direct
 from .loop import initialize_centroids, random_partition, wcss

@@ -11,7 +11,7 @@ import math, operator
 import torch
 from torch import Tensor
 
-from ..data import as_points
+from ..checks import as_points
 from .loop import gaussian
 
 # %% ../../nbs/11_meanshift_batch.ipynb #5a1fa296

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import as_points, _positive
+from ..checks import as_points, check_positive as _positive
 
 # %% ../../nbs/12_meanshift_grid.ipynb #81a542ca
 KERNELS = ("flat", "epanechnikov", "triangular")  # Zero beyond the bandwidth

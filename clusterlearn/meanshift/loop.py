@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..data import as_points, n_samples
+from ..checks import as_points
+from ..data import n_samples
 from ..distance import distance
 
 # %% ../../nbs/10_meanshift_loop.ipynb #f76dd223

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import as_generator, as_points
+from ..checks import as_generator, as_points
 from ..distance import _nearest
 from .grid import (BUDGET, KERNELS, SLACK, direct_means, make_grid, make_tree,
                                          merge_equal, neighbour_cells, new_means, number_cells,
