@@ -99,16 +99,16 @@ class Playground:
         self.button('Step').click()
         return self.state()
 
-    def steps(self, most=150):
-        "States after each click on Step, until it can be clicked no more"
-        states = self.page.evaluate('''most => {
+    def steps(self, most=150, keep=150):
+        "The last `keep` states after a click on Step, until it can be clicked no more"
+        states = self.page.evaluate('''([most, keep]) => {
             const host = document.querySelector(".clusterlearn-playground"), states = [];
             const button = host.shadowRoot.querySelector("[data-do=step]");
-            while (!button.disabled && states.length < most) {
+            while (!button.disabled && most-- > 0) {
                 button.click();
                 states.push(host.state());
             }
-            return states; }''', most)
+            return states.slice(-keep); }''', [most, keep])
         return list(map(tensors, states))
 
     def screen(self, p):
@@ -182,6 +182,29 @@ def test_dbscan(opened, shape, eps, least):
     assert reached == sorted(reached) == [s['history'][-1] for s in waves]
 
 
+def test_things_to_try(opened):
+    "What the chapter says that one sees"
+    def groups(*choice, most=150, **values):
+        opened.choose(*choice, **values)
+        labels = opened.steps(most, 1)[-1]['labels']
+        return int(labels.max()) + 1, int((labels < 0).sum())
+    assert groups('mean shift', bandwidth=6)[0] == 5
+    assert groups('mean shift', bandwidth=12)[0] == 1
+    assert groups('mean shift', bandwidth=1, most=20)[0] > 20
+    assert groups('DBSCAN', shape='rings', eps=5)[0] == 2
+    assert groups('DBSCAN', shape='moons')[0] == 2
+    assert groups('DBSCAN', shape='uniform')[0] == 12
+    assert groups('DBSCAN', shape='moons', eps=2.5)[0] > 10
+    opened.choose('DBSCAN', shape='blobs', eps=5)
+    s, = opened.steps(keep=1)
+    opened.page.mouse.click(*opened.screen((97, 67)))
+    alone, = opened.steps(keep=1)
+    assert int((alone['labels'] < 0).sum()) == int((s['labels'] < 0).sum()) + 1
+    assert alone['labels'][-1] == -1
+    opened.choose('mean shift', bandwidth=6)
+    assert opened.steps(keep=1)[-1]['labels'].bincount().tolist().count(1) == 1
+
+
 #  Mouse, finger, keyboard
 
 def test_mouse(opened):
@@ -204,7 +227,7 @@ def test_mouse(opened):
 
 
 def test_a_bad_start_is_mended_by_hand(opened):
-    *_, stuck = opened.steps()
+    stuck, = opened.steps(keep=1)
     assert 18_500 < stuck['history'][-1] < 19_500
     two = torch.pdist(stuck['centroids']).argmin()
     a, b = torch.combinations(torch.arange(5))[two].tolist()     # they share a blob
@@ -217,7 +240,7 @@ def test_a_bad_start_is_mended_by_hand(opened):
     opened.page.mouse.down()
     opened.page.mouse.move(x, y, steps=4)
     opened.page.mouse.up()
-    *_, mended = opened.steps()
+    mended, = opened.steps(keep=1)
     assert mended['history'][-1] < 5_500 and b != a
 
 
