@@ -15,7 +15,8 @@ from clusterlearn.meanshift.batch import update_batch
 playwright = pytest.importorskip('playwright.sync_api', reason='needs: pip install playwright')
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome',
                                                 'google-chrome-stable'))), None)
-pytestmark = pytest.mark.skipif(not chromium, reason='needs a browser: apt-get install chromium')
+if not chromium:
+    pytest.skip('needs a browser: apt-get install chromium', allow_module_level=True)
 
 notebook = Path(__file__).parent.parent/'nbs/53_playground.ipynb'
 close = dict(rtol=1e-9, atol=1e-9)
