@@ -26,8 +26,8 @@ def _image(data, alt):
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{"".join(data).strip()}">'
 
 def output(o, alt):
-    "An output of a cell as HTML or markdown, as Quarto shows it"
-    if o['output_type'] == 'stream': return f'<pre>{html.escape("".join(o["text"]))}</pre>'
+    "An output of a cell as HTML, or as (None, markdown)"
+    if 'text' in o: return f'<pre>{html.escape("".join(o["text"]))}</pre>'
     data = o.get('data', {})
     if 'text/html' in data: return ''.join(data['text/html'])
     if 'image/svg+xml' in data: return ''.join(data['image/svg+xml'])
@@ -43,7 +43,8 @@ class Outputs(list):
         self.append(text)
         return raw(f'<!-- output {len(self) - 1} -->')
 
-    def put_back(self, page): return re.sub(r'<!-- output (\d+) -->', lambda m: self[int(m[1])], page)
+    def put_back(self, page):
+        return re.sub(r'<!-- output (\d+) -->', lambda m: self[int(m[1])], page)
 
 def code(cell, outputs):
     "A code cell: its source, folded if it asks for it, and its outputs"
@@ -52,26 +53,29 @@ def code(cell, outputs):
     source = re.sub(r'^(#\s*\|.*\n?)+', '', text).strip('\n')
     res = [] if opts.get('echo') is False or not source else [f'\n\n```python\n{source}\n```\n\n']
     if opts.get('code-fold') and res:
-        res = [raw(f'<details><summary>{opts.get("code-summary", "Code")}</summary>'), *res, raw('</details>')]
+        summary = opts.get('code-summary', 'Code')
+        res = [raw(f'<details><summary>{summary}</summary>'), *res, raw('</details>')]
     if opts.get('output') is False: return ''.join(res)
     for o in cell.get('outputs', []):
         shown = output(o, opts.get('fig-alt', ''))
         res.append(f'\n\n{shown[1]}\n\n' if isinstance(shown, tuple)
-                   else outputs.mark(f'<div class="cell-output cell-output-display">{shown}</div>'))
+                   else outputs.mark(f'<div class="cell-output-display">{shown}</div>'))
     return ''.join(res)
 
 def markdown(nb, outputs):
     "A processed notebook as one markdown document"
-    parts = [''.join(c['source']) if c['cell_type'] != 'code' else code(c, outputs) for c in nb['cells']]
+    parts = [code(c, outputs) if c['cell_type'] == 'code' else ''.join(c['source'])
+             for c in nb['cells']]
     text = '\n\n'.join(parts)
-    text = re.sub(r'^::: \{\.callout-tip.*\n\n## (.*)$', raw(r'<details class="solution"><summary>\1</summary>'),
-                  text, flags=re.M)
+    begin = raw(r'<details class="solution"><summary>\1</summary>')
+    text = re.sub(r'^::: \{\.callout-tip.*\n\n## (.*)$', begin, text, flags=re.M)
     return re.sub(r'^:::$', raw('</details>'), text, flags=re.M)
 
 def _links(text): # To the pages' names, as Quarto does
     return re.sub(r'(href=")([^":#]+)\.ipynb', lambda m: f'{m[1]}{page(m[2])}.html', text)
 
-pandoc = [pypandoc.get_pandoc_path(), *'-f markdown -t html --mathml -s --metadata lang=en'.split()]
+pandoc = [pypandoc.get_pandoc_path(),
+          *'-f markdown -t html --mathml -s --metadata lang=en'.split()]
 
 def write(source, to):
     "All pages of `source` (a filled `_proc`) as HTML into the folder `to`"

@@ -5,7 +5,7 @@ import ast, importlib, inspect, re
 from pathlib import Path
 
 from fastcore.docments import docments
-from tools.cells import load, page, root, settings
+from tools.cells import load, page, root
 from tools.names import exported, modules
 
 folder = 'reference'
@@ -87,15 +87,17 @@ def parameters(f):
 def entry(module, path, name, chapter, example):
     "One public function or class"
     o = getattr(module, name)
-    yield f'## {name} {{#{name.lower()}}}'
+    yield f'## {name} {{#{name}}}'      # `Blobs` and `blobs` are two
     yield f'```python\n{signature(o, name)}\n```' if inspect.isfunction(o) else ''
     yield (o.__doc__ or '').strip()
     if inspect.isfunction(o): yield from parameters(o)
     else:
-        rows = [(f'`{n}`', f'`{t}`', f'`{d}`' if d else '', said) for n,t,d,said in fields(path, name)]
+        rows = [(f'`{n}`', f'`{t}`', f'`{d}`' if d else '', said)
+                for n,t,d,said in fields(path, name)]
         if rows: yield table(('field', 'type', 'default', 'meaning'), rows)
         for n,f in methods(o):
-            yield f'`{signature(f, n).replace("(self, ", "(").replace("(self)", "()")}`: {f.__doc__}'
+            call = signature(f, n).replace('(self, ', '(').replace('(self)', '()')
+            yield f'`{call}`: {f.__doc__}'
     if example is not None:
         code = re.sub(r'^(#\s*\|.*\n)+', '', example.source)
         yield f'**Example**\n\n```python\n{code}\n```'
@@ -108,11 +110,10 @@ def pages(root=root):
     for dotted,path,chapter in modules(root):
         public,defined = exported(path)
         if not defined: continue
-        module,short = importlib.import_module(dotted),dotted.removeprefix(settings(root)['lib_path'] + '.')
-        found = examples(chapter, defined)
+        module,short = importlib.import_module(dotted),dotted.partition('.')[2]
+        found,title = examples(chapter, defined),load(chapter).cells[0].source.splitlines()[0][2:]
         body = [f'---\ntitle: {short}\n---', (module.__doc__ or '').strip(),
-                f'`from {dotted} import …` · chapter [{load(chapter).cells[0].source.splitlines()[0][2:]}]'
-                f'(../{page(chapter.name)}.html)']
+                f'`from {dotted} import …` · chapter [{title}](../{page(chapter.name)}.html)']
         for n in defined: body += entry(module, path, n, chapter, found.get(n))
         constants = [n for n in public if n not in defined]
         if constants: body.append('Constants: ' + ', '.join(

@@ -1,8 +1,8 @@
 """What stands between the notebooks and Quarto: `python -m tools.site` fills `_proc`.
 
-nbdev prepares the notebooks; then links are made relative, chapters get their numbers, solutions and
-imports fold, and the reference is written."""
-import json, re, shutil, sys
+nbdev prepares the notebooks; then links are made relative, chapters get their numbers, solutions
+and imports fold, and the reference is written."""
+import json, re, shutil
 from pathlib import Path
 
 import yaml
@@ -17,7 +17,8 @@ badge = 'https://colab.research.google.com/assets/colab-badge.svg'
 
 def relative(text, site):
     "Links to the site's own pages as links beside this one, the badge from a file beside it"
-    return text.replace(site, '').replace(badge, 'colab.svg')
+    text = text.replace(site, '').replace(badge, 'colab.svg')
+    return text.replace(f']({site[:-1]})', '](index.html)')
 
 def unlinked(text, ids):
     "Backticks link to names that have a place, and never inside another link"
@@ -88,12 +89,18 @@ def finish(folder, root=root):
     "Turn the notebooks that nbdev has left in `folder` into what Quarto should render"
     cfg = settings(root)
     site = cfg['doc_host'] + cfg['doc_baseurl'] + '/'
-    processed = {p: json.loads(p.read_text(encoding='utf-8')) for p in sorted(folder.glob('*.ipynb'))}
+    processed = {p: json.loads(p.read_text(encoding='utf-8'))
+                 for p in sorted(folder.glob('*.ipynb'))}
     places = ids(root, processed)
     for p,nb in processed.items():
         for c in nb['cells']:
-            if c['cell_type'] == 'code': folded(c)
-            else: c['source'] = unlinked(relative(_text(c), site), places)
+            if c['cell_type'] != 'code': c['source'] = unlinked(relative(_text(c), site), places)
+            else:
+                folded(c)
+                for o in c.get('outputs', []):
+                    for kind in {'text/markdown', 'text/html'} & o.get('data', {}).keys():
+                        text = relative(''.join(o['data'][kind]), site)
+                        o['data'][kind] = unlinked(text, places)
         if nb['cells']: titled(nb['cells'][0], p.name)
         nb['cells'] = list(with_solutions(nb['cells']))
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf-8')
