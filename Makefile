@@ -8,7 +8,7 @@ READY  := $(VENV)/.installed
 BENCH  := .venv-bench
 PEERS  := benchmarks/requirements$(if $(shell command -v nvidia-smi),-gpu).txt
 
-.PHONY: help demo test bench notebooks readme docs preview clean
+.PHONY: help demo test quick bench notebooks readme docs preview clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what there is
@@ -24,6 +24,9 @@ demo: $(READY)  ## Cluster blobs, a csv and a photograph from the command line, 
 
 test: $(READY)  ## Run and compare every notebook, run every test; nothing in the working tree changes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+quick: $(READY)  ## Lint, files in step, names and links; and what NB names (NB="nbs/00_data.ipynb tests/test_data.py")
+	$(BIN)/python -m pytest -q tests/test_sync.py tests/test_links.py $(NB)
 
 $(BENCH)/.installed: settings.ini setup.py constraints.txt $(wildcard benchmarks/requirements*.txt)
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

@@ -1,5 +1,5 @@
 "The site as its own step and Pandoc make it, without Quarto: links, places, pictures."
-import re, subprocess, sys
+import re, shutil, subprocess, sys
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -108,3 +108,91 @@ def test_only_imports_fold():
     assert site.only_imports('import a\nfrom b import (c,\n               d)\nimport e\nimport f')
     assert not site.only_imports('import a\nimport b\nimport c\nx = 1')
     assert not site.only_imports('import a')
+
+
+#  In a browser
+
+try: from playwright import sync_api as playwright
+except ImportError: playwright = None
+chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome',
+                                                'google-chrome-stable'))), None)
+in_a_browser = pytest.mark.skipif(not (playwright and chromium),
+                                  reason='needs playwright and a browser (apt-get install chromium)')
+modes = {'wide and light': (1400, 'light'), 'a phone in the dark': (390, 'dark')}
+
+
+@pytest.fixture(scope='module')
+def browser():
+    with playwright.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        yield b
+        b.close()
+
+
+def visited(browser, made, mode, look):
+    "What `look` finds on each page, and what the browser complains about"
+    width,scheme = modes[mode]
+    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+    page,said,res = context.new_page(), [], []
+    page.on('console', lambda m: said.append(m.text) if m.type == 'error' else None)
+    page.on('pageerror', lambda e: said.append(str(e)))
+    for path in sorted(made.rglob('*.html')):
+        if path.name == 'head.html': continue
+        name = path.relative_to(made).as_posix()
+        said.clear()
+        page.goto(path.as_uri())
+        res += [f'{name}: {p}' for p in [*look(page, name), *said]]
+    context.close()
+    return res
+
+
+def sideways(page):
+    "What makes the page scroll sideways"
+    width = page.evaluate('[document.documentElement.scrollWidth, innerWidth]')
+    if width[0] > width[1]: yield f'scrolls sideways: {width[0]} of {width[1]} pixels'
+
+
+def playing(page):
+    "Players that do not change their picture when their slider moves"
+    sliders = page.locator('.clusterlearn-player input[type=range]')
+    for i in range(sliders.count()):
+        s = sliders.nth(i)
+        if int(s.get_attribute('max') or 0) < 1: continue
+        box = s.locator('xpath=ancestor::*[contains(@class, "clusterlearn-player")][1]')
+        before = box.screenshot()
+        s.evaluate('e => { e.value = e.value == e.max ? e.min : e.max;'
+                   ' e.dispatchEvent(new Event("input", {bubbles: true})) }')
+        page.wait_for_timeout(50)
+        if box.screenshot() == before: yield f'slider {i} changes nothing'
+
+
+def folding(page):
+    "Solutions that do not hide their code and output together"
+    for one in page.locator('details.solution').all():
+        inside = one.locator('pre').all()
+        if any(p.is_visible() for p in inside): yield 'a solution is open from the start'
+        one.locator('summary').first.click()
+        if not inside or not inside[0].is_visible(): yield 'a solution does not open'
+
+
+@in_a_browser
+@pytest.mark.parametrize('mode', modes)
+def test_pages_open_without_errors_and_fit(browser, made, mode):
+    def look(page, name):
+        yield from sideways(page)
+        if mode == 'wide and light':
+            yield from playing(page)
+            yield from folding(page)
+    none(visited(browser, made, mode, look))
+
+
+@in_a_browser
+@pytest.mark.parametrize('mode', modes)
+def test_axe_finds_no_serious_fault(browser, made, mode):
+    axe = pytest.importorskip('axe_playwright_python.sync_playwright').Axe()
+    def look(page, name):
+        found = axe.run(page).response['violations']
+        for v in found:
+            if v['impact'] in ('serious', 'critical'):
+                yield f'{v["id"]}: {v["nodes"][0]["html"][:90]} ({len(v["nodes"])} places)'
+    none(visited(browser, made, mode, look))
