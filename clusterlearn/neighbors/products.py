@@ -55,15 +55,19 @@ _spare = 4   # Blocks more than k, and points more than k
 
 def _select(scores, bound, k, n): # For each query some points by index, and if none is missed
     width, m = len(scores) // _block, scores.shape[1]
-    maxima = scores.view(_block, width, m).amax(0).T                         # (m, w)
-    blocks = maxima.topk(min(width, k + _spare), 1)
     inside = torch.arange(0, len(scores), width, device=scores.device)
-    rows = (blocks.indices[:, :, None] + inside).flatten(1)                  # their members
-    members = scores.T.gather(1, rows)
+    blocks = None
+    if width <= k + _spare:                                                  # few points: take all
+        rows, members = torch.arange(len(scores), device=scores.device).expand(m, -1), scores.T
+    else:
+        maxima = scores.view(_block, width, m).amax(0).T                     # (m, w)
+        blocks = maxima.topk(k + _spare, 1)
+        rows = (blocks.indices[:, :, None] + inside).flatten(1)              # their members
+        members = scores.T.gather(1, rows)
     best = members.topk(min(n, k + _spare), 1)
     limit = best.values[:, k - 1].double() - 2 * bound
     sure = torch.ones(m, dtype=torch.bool, device=scores.device)
-    if blocks.values.shape[1] < width: sure &= blocks.values[:, -1] < limit
+    if blocks is not None: sure &= blocks.values[:, -1] < limit
     if best.values.shape[1] < n: sure &= best.values[:, -1] < limit
     return rows.gather(1, best.indices).sort(1).values, sure
 

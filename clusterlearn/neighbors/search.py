@@ -29,9 +29,13 @@ def neighbors_loop(
     k:int, # How many neighbours
 )->list: # For each query a list of k pairs (squared distance, index)
     "The `k` nearest points of each query by plain loops, ordered by (distance, index)."
-    found = []
+    points, found = x.tolist(), []
     for q in query.tolist():
-        pairs = [(sum((a - b) ** 2 for a, b in zip(p, q)), i) for i, p in enumerate(x.tolist())]
+        pairs = []
+        for i, p in enumerate(points):
+            square = 0.
+            for a, b in zip(p, q): square += (a - b) * (a - b)
+            pairs.append((square, i))
         found.append(sorted(pairs)[:k])
     return found
 
@@ -41,10 +45,9 @@ def square_distances(
     b:Tensor, # Points, shape (…, d)
 )->Tensor: # Squared distances in float64, by broadcasting
     "Squared distances from direct differences in float64, summed column by column."
-    total = None
-    for p, q in zip(a.unbind(-1), b.unbind(-1)):
-        away = p.double() - q.double()
-        total = away.square() if total is None else total.add_(away.square_())
+    columns = (a.double() - b.double()).movedim(-1, 0).contiguous().square_()
+    total = columns[0].clone()
+    for column in columns[1:]: total += column
     return total
 
 # %% ../../nbs/30_neighbors.ipynb #9bfc5935
@@ -52,11 +55,11 @@ def neighbors_direct(
     x:Tensor, # Points, shape (n, d)
     query:Tensor, # Where to search, shape (m, d)
     k:int, # How many neighbours
-    budget:int=2**24, # Bytes of one chunk of distances
+    budget:int=2**26, # Bytes of one chunk of differences
 )->tuple[Tensor, Tensor]: # Squared distances in float64 and indices, shape (m, k) each
     "The `k` nearest points from all direct differences: slow, and what the other versions must equal."
     found = [square_distances(q[:, None], x).sort(dim=1, stable=True)
-             for q in query.split(max(1, budget // (24 * len(x))))]
+             for q in query.split(max(1, budget // (16 * x.numel())))]
     return torch.cat([f[0][:, :k] for f in found]), torch.cat([f[1][:, :k] for f in found])
 
 # %% ../../nbs/30_neighbors.ipynb #3d871855
@@ -105,7 +108,7 @@ def _kd_nearest(x, query, k, budget): # SciPy's k-d tree, proven, and ordered as
 
 # %% ../../nbs/30_neighbors.ipynb #a43c7620
 def _measure(x, query, i, j): # Squared distances of pairs: of queries i and points j
-    step = max(1, 2**24 // (16 * x.shape[1]))
+    step = max(1, 2**22 // (16 * x.shape[1]))
     parts = [square_distances(x[b], query[a]) for a, b in zip(i.split(step), j.split(step))]
     return torch.cat(parts)
 
