@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.neighbors import KDTree
 
 from clusterlearn.neighbors import search
-from clusterlearn.neighbors.products import _select, _scores, _table
+from clusterlearn.neighbors.products import _columns, _maxima, _members, _scores, _select, _table
 from clusterlearn.neighbors.search import neighbors, neighbors_direct, neighbors_loop
 
 engines = 'auto', 'tree', 'products', 'lists'
@@ -148,17 +148,29 @@ def test_the_bound_honours_the_precision_of_products(precision):
         torch.set_float32_matmul_precision(before)
 
 
-def test_a_certificate_is_not_given_in_vain():
-    "The bound holds, and where scores tie within it there is no certificate"
+def test_the_bound_holds_and_ties_get_no_certificate():
     x = some('random', 800, 6)
-    table = _table(x, torch.float32)
-    scores, bound = _scores(table, x, torch.empty(table.rows.shape[0] * 800))
-    z = x.double() - table.mean
+    table, memory = _table(x, torch.float32), torch.empty(800 * 800)
+    columns, bound = _columns(table, x)
+    scores, z = _scores(table.rows, columns, memory), x.double() - table.mean
     exact = z @ z.T - z.square().sum(1)[:, None] / 2
     assert ((scores - exact).abs() < bound).all()
-    assert _select(scores, bound, 5, 800)[1].all()
-    assert not _select(scores, bound + 1e3, 5, 800)[1].any()
-    assert _select(scores, bound + 1e3, 800, 800)[1].all()          # nothing is left out
+    assert _select(table, x, 5, 800, memory)[1].all()
+    assert not _select(table._replace(radius=1e5), x, 5, 800, memory)[1].any()
+    assert _select(table._replace(radius=1e5), x, 800, 800, memory)[1].all()  # none is left out
+    twice = _table(x[torch.arange(800) // 40], torch.float32)
+    assert not _select(twice, x, 5, 800, memory)[1].any()
+
+
+@pytest.mark.parametrize('n', [1, 16, 17, 100, 300])
+def test_blocks_have_their_members(n):
+    x, memory = some('random', n), torch.empty(100_000)
+    table = _table(x, torch.float32)
+    columns, _ = _columns(table, x[:3])
+    maxima = _maxima(table, columns, 64, memory)
+    rows = _members(torch.arange(len(maxima)), len(maxima), 64)
+    assert sorted(rows.flatten().tolist()) == list(range(len(table.rows)))
+    torch.testing.assert_close(_scores(table.rows, columns, memory)[rows].amax(1), maxima)
 
 
 def test_nprobe_finds_more_with_more_lists():

@@ -113,20 +113,18 @@ def _nearest_of(x, q, i, j, k): # The k nearest of each query's candidates
 class LSH:
     "Locality-sensitive hashing: `fit` points, then `query` their approximate neighbours."
     def __init__(self, n_tables:int=10, n_bits:int=12, *, width:float=None, random_state=None):
-        self.n_tables, self.n_bits = _whole(n_tables, "n_tables", 1000), _whole(n_bits, "n_bits", 64)
+        self.n_tables = _whole(n_tables, "n_tables", 1000)
+        self.n_bits = _whole(n_bits, "n_bits", 64)
         if width is not None and not (isinstance(width, Real) and 0 < width < math.inf):
             raise ValueError(f"width={width!r}: a finite number above zero is needed, or None")
         self.width, self.random_state = width, random_state
-
     def fit(self, x): # Points, shape (n, d)
         "Draw the hash functions and sort the points by their keys; returns the index."
         self.points = x = as_points(x)
         self.hashes = _draw(x, self.n_tables, self.n_bits, as_generator(self.random_state))
         self.tables, self.orders = self.keys(x).sort(dim=1, stable=True)
         return self
-
     def keys(self, x): return _keys(self.hashes, x, self.width)
-
     def query(self, query, k:int=1)->Candidates:
         "The `k` nearest of the candidates of each row of `query`, exactly measured."
         x, q = self.points, _check_query(query, self.points)

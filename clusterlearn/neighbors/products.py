@@ -15,8 +15,6 @@ from .search import (_by_distance, _measure, rounding_bound,
                                            square_distances)
 
 # %% ../../nbs/81_neighbors_products.ipynb #7b61e466
-_block = 16
-
 class _Table(NamedTuple): # Points as the product wants them
     rows:Tensor # Centred points and minus half of their squares, filled up, shape (16 w, d + 1)
     mean:Tensor # What was subtracted, float64, shape (d,)
@@ -25,7 +23,7 @@ class _Table(NamedTuple): # Points as the product wants them
 
 def _table(x, dtype):
     mean = x.mean(0, dtype=torch.float64)
-    rows = torch.full((-(-len(x) // _block) * _block, x.shape[1] + 1), 0., dtype=dtype,
+    rows = torch.full((-(-len(x) // 16) * 16, x.shape[1] + 1), 0., dtype=dtype,
                       device=x.device)
     rows[len(x):, -1] = -torch.inf
     radius, step = 0., max(1, 2**24 // (8 * x.shape[1]))
@@ -36,56 +34,80 @@ def _table(x, dtype):
         radius = max(radius, (2 * half.max()).sqrt().item())
     return _Table(rows, mean, radius, len(x))
 
-def _scores(table, q, memory): # Scores (16 w, m) in `memory`, and the bound on their error (m,)
+def _columns(table, q): # Queries as the product wants them (m, d + 1), and the bound (m,)
     z = q.double() - table.mean
     columns = torch.ones(len(q), table.rows.shape[1], dtype=table.rows.dtype, device=q.device)
     columns[:, :-1] = z.to(columns.dtype)
-    out = memory[:len(table.rows) * len(q)].view(len(table.rows), len(q))
-    torch.mm(table.rows, columns.T, out=out)
-    size = z.square().sum(1).sqrt()
-    return out, rounding_bound(q.shape[1], table.radius, size, out.dtype)
+    return columns, rounding_bound(q.shape[1], table.radius, z.square().sum(1).sqrt(), columns.dtype)
 
-def _chunks(table, query, budget): # Parts of the queries with their first row, and the memory
-    step = max(1, budget // (table.rows.element_size() * len(table.rows)))
-    memory = table.rows.new_empty(len(table.rows) * min(step, len(query)))
-    for lo in range(0, len(query), step): yield lo, query[lo:lo + step], memory
+def _scores(rows, columns, memory): # Scores (rows, m), in memory that is used again and again
+    out = memory[:len(rows) * len(columns)].view(len(rows), len(columns))
+    return torch.mm(rows, columns.T, out=out)
 
 # %% ../../nbs/81_neighbors_products.ipynb #eb34d412
+_block = 16
+
+def _maxima(table, columns, tile, memory): # The largest score of each block, shape (blocks, m)
+    m = len(columns)
+    out = columns.new_empty(len(table.rows) // _block, m)
+    for lo in range(0, len(table.rows), tile):
+        scores = _scores(table.rows[lo:lo + tile], columns, memory).view(_block, -1, m)
+        first = lo // _block
+        torch.amax(scores, 0, out=out[first:first + scores.shape[1]])
+    return out
+
+def _members(blocks, n_blocks, tile): # The rows of some blocks, shape (…, 16)
+    whole = tile // _block
+    first = blocks // whole * whole
+    width = (n_blocks - first).clamp(max=whole)
+    step = torch.arange(_block, device=blocks.device) * width[..., None]
+    return (first * _block + blocks - first)[..., None] + step
+
+# %% ../../nbs/81_neighbors_products.ipynb #30f853b3
 _spare = 4   # Blocks more than k, and points more than k
 
-def _select(scores, bound, k, n): # For each query some points by index, and if none is missed
-    width, m = len(scores) // _block, scores.shape[1]
-    inside = torch.arange(0, len(scores), width, device=scores.device)
-    blocks = None
-    if width <= k + _spare:                                                  # few points: take all
-        rows, members = torch.arange(len(scores), device=scores.device).expand(m, -1), scores.T
-    else:
-        maxima = scores.view(_block, width, m).amax(0).T                     # (m, w)
-        blocks = maxima.topk(k + _spare, 1)
-        rows = (blocks.indices[:, :, None] + inside).flatten(1)              # their members
-        members = scores.T.gather(1, rows)
-    best = members.topk(min(n, k + _spare), 1)
+def _rescore(table, columns, rows): # Scores of each query's rows, shape (m, r)
+    out, step = columns.new_empty(rows.shape), max(1, 2**20 // (rows.shape[1] * columns.shape[1]))
+    for o, c, r in zip(out.split(step), columns.split(step), rows.split(step)):
+        torch.bmm(table.rows[r], c[:, :, None], out=o[:, :, None])
+    return out
+
+def _select(table, q, k, tile, memory): # For each query some rows by index, and if none is missed
+    columns, bound = _columns(table, q)
+    maxima = _maxima(table, columns, tile, memory).T.contiguous()            # (m, blocks)
+    n_blocks = maxima.shape[1]
+    blocks = maxima.topk(min(n_blocks, k + _spare), 1)
+    rows = _members(blocks.indices, n_blocks, tile).flatten(1)
+    if tile < len(table.rows): members = _rescore(table, columns, rows)
+    else: members = memory[:tile * len(q)].view(tile, len(q)).T.gather(1, rows)
+    best = members.topk(min(table.n, k + _spare), 1)
     limit = best.values[:, k - 1].double() - 2 * bound
-    sure = torch.ones(m, dtype=torch.bool, device=scores.device)
-    if blocks is not None: sure &= blocks.values[:, -1] < limit
-    if best.values.shape[1] < n: sure &= best.values[:, -1] < limit
+    sure = torch.ones(len(q), dtype=torch.bool, device=q.device)
+    if blocks.values.shape[1] < n_blocks: sure &= blocks.values[:, -1] < limit
+    if best.values.shape[1] < table.n: sure &= best.values[:, -1] < limit
     return rows.gather(1, best.indices).sort(1).values, sure
 
-# %% ../../nbs/81_neighbors_products.ipynb #f2073d47
+# %% ../../nbs/81_neighbors_products.ipynb #5c7e4d4a
 def _order(x, q, rows, k): # The k nearest of each query's rows: squared distances and indices
     squares = square_distances(x[rows], q[:, None])
     squares, order = squares.sort(dim=1, stable=True)
     return squares[:, :k], rows.gather(1, order[:, :k])
 
-# %% ../../nbs/81_neighbors_products.ipynb #329bdff1
+# %% ../../nbs/81_neighbors_products.ipynb #e220cf12
 def _pairs(x, q, near): # Of a mask (n, m): query, point, squared distance, by query and point
     i, j = near.T.nonzero().unbind(1)
     return i, j, _measure(x, q, i, j)
 
+def _chunks(table, query, budget): # Parts of the queries, their first rows, memory for all scores
+    step = max(1, budget // (table.rows.element_size() * len(table.rows)))
+    memory = table.rows.new_empty(len(table.rows) * min(step, len(query)))
+    for lo in range(0, len(query), step): yield lo, query[lo:lo + step], memory
+
 def _doubtful(x, query, k, budget): # As `products_nearest`, in float64, and always sure
     table, parts = _table(x, torch.float64), []
     for _, q, memory in _chunks(table, query, budget):
-        scores, bound = _scores(table, q, memory)
+        columns, bound = _columns(table, q)
+        scores = _scores(table.rows, columns, memory)
         limit = scores.topk(k, 0).values[-1] - 2 * bound
         near = ~(scores[:len(x)] < limit)
         i, j, squares = _by_distance(*_pairs(x, q, near))
@@ -94,7 +116,13 @@ def _doubtful(x, query, k, budget): # As `products_nearest`, in float64, and alw
         parts.append((squares[at], j[at]))
     return tuple(torch.cat(p) for p in zip(*parts))
 
-# %% ../../nbs/81_neighbors_products.ipynb #88956968
+# %% ../../nbs/81_neighbors_products.ipynb #4e899bf7
+def _sizes(table, budget): # Points and queries of one product
+    n, cpu = len(table.rows), table.rows.device.type == "cpu"
+    tile = min(n, 8192) if cpu and n > 2**15 else n
+    return tile, max(1, min(budget // (4 * tile), max(32, 2**20 // tile) if cpu else 2**15))
+
+# %% ../../nbs/81_neighbors_products.ipynb #c9dcefd2
 def products_nearest(
     x:Tensor, # Points, shape (n, d)
     query:Tensor, # Where to search, shape (m, d), on the same device
@@ -105,15 +133,18 @@ def products_nearest(
     squares = torch.empty(len(query), k, dtype=torch.float64, device=x.device)
     indices = torch.empty(len(query), k, dtype=torch.int64, device=x.device)
     table, doubt = _table(x, torch.float32), []
-    for lo, q, memory in _chunks(table, query, budget):
-        rows, sure = _select(*_scores(table, q, memory), k, len(x))
+    tile, step = _sizes(table, budget)
+    memory = table.rows.new_empty(tile * step)
+    for lo in range(0, len(query), step):
+        q = query[lo:lo + step]
+        rows, sure = _select(table, q, k, tile, memory)
         squares[lo:lo + len(q)], indices[lo:lo + len(q)] = _order(x, q, rows, k)
         doubt.append((~sure).nonzero()[:, 0] + lo)
     if len(doubt := torch.cat(doubt)):
         squares[doubt], indices[doubt] = _doubtful(x, query[doubt], k, budget)
     return squares, indices
 
-# %% ../../nbs/81_neighbors_products.ipynb #4e899bf7
+# %% ../../nbs/81_neighbors_products.ipynb #a3e96ddd
 def products_within(
     x:Tensor, # Points, shape (n, d)
     query:Tensor, # Where to search, shape (m, d), on the same device
@@ -123,7 +154,8 @@ def products_within(
     "All points within `radius` of each query by products, ordered by (distance, index)."
     table, parts = _table(x, torch.float32), []
     for lo, q, memory in _chunks(table, query, budget):
-        scores, bound = _scores(table, q, memory)
+        columns, bound = _columns(table, q)
+        scores = _scores(table.rows, columns, memory)
         size = (q.double() - table.mean).square().sum(1)
         limit = (size - radius * radius) / 2 - 2 * bound - 1e-15 * (size + radius * radius)
         i, j, squares = _pairs(x, q, ~(scores[:len(x)] < limit))

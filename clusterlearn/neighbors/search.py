@@ -45,12 +45,13 @@ def square_distances(
     b:Tensor, # Points, shape (…, d)
 )->Tensor: # Squared distances in float64, by broadcasting
     "Squared distances from direct differences in float64, summed column by column."
-    columns = (a.double() - b.double()).movedim(-1, 0).contiguous().square_()
-    total = columns[0].clone()
-    for column in columns[1:]: total += column
+    away = (a.double() - b.double()).square_()
+    if away.device.type == "cpu": return away.cumsum_(-1)[..., -1].contiguous()   # adds in order
+    total = away[..., 0].clone()
+    for column in away.unbind(-1)[1:]: total += column
     return total
 
-# %% ../../nbs/30_neighbors.ipynb #9bfc5935
+# %% ../../nbs/30_neighbors.ipynb #39b7ffcc
 def neighbors_direct(
     x:Tensor, # Points, shape (n, d)
     query:Tensor, # Where to search, shape (m, d)
@@ -62,7 +63,7 @@ def neighbors_direct(
              for q in query.split(max(1, budget // (16 * x.numel())))]
     return torch.cat([f[0][:, :k] for f in found]), torch.cat([f[1][:, :k] for f in found])
 
-# %% ../../nbs/30_neighbors.ipynb #3d871855
+# %% ../../nbs/30_neighbors.ipynb #79eb7017
 def rounding_bound(
     d:int, # Columns
     radius:float, # No centred point is farther than this from the origin
@@ -77,7 +78,7 @@ def rounding_bound(
     products = unit * (radius * size + radius ** 2 / 2) + 2.**-53 * (radius + size) ** 2
     return 2 * (d + 6) * (products + torch.finfo(dtype).tiny)
 
-# %% ../../nbs/30_neighbors.ipynb #1e5cbefc
+# %% ../../nbs/30_neighbors.ipynb #c122ef60
 class Neighbors(NamedTuple):
     "The k nearest: `distances` (m, k) in the points' dtype, and `indices` (m, k), nearest first."
     distances: Tensor
@@ -89,7 +90,7 @@ class RadiusNeighbors(NamedTuple):
     indices: Tensor
     indptr: Tensor
 
-# %% ../../nbs/30_neighbors.ipynb #c122ef60
+# %% ../../nbs/30_neighbors.ipynb #a43c7620
 def _as_array(x): return x.detach().double().numpy()
 
 def _kd_nearest(x, query, k, budget): # SciPy's k-d tree, proven, and ordered as everywhere
@@ -106,7 +107,7 @@ def _kd_nearest(x, query, k, budget): # SciPy's k-d tree, proven, and ordered as
         squares[doubt], indices[doubt] = _engine("products", "nearest")(x, query[doubt], k, budget)
     return squares, indices
 
-# %% ../../nbs/30_neighbors.ipynb #a43c7620
+# %% ../../nbs/30_neighbors.ipynb #2f104f43
 def _measure(x, query, i, j): # Squared distances of pairs: of queries i and points j
     step = max(1, 2**22 // (16 * x.shape[1]))
     parts = [square_distances(x[b], query[a]) for a, b in zip(i.split(step), j.split(step))]
@@ -130,7 +131,7 @@ def _kd_within(x, query, radius, budget): # SciPy's k-d tree for a radius
     i, j, squares = _by_distance(i[inside], j[inside], squares[inside])
     return squares, j, torch.searchsorted(i, torch.arange(len(query) + 1))
 
-# %% ../../nbs/30_neighbors.ipynb #2f104f43
+# %% ../../nbs/30_neighbors.ipynb #b37b323f
 _engines = {"tree": "clusterlearn.neighbors.tree", "products": "clusterlearn.neighbors.products",
             "lists": "clusterlearn.neighbors.lists"}
 
@@ -138,7 +139,7 @@ def _engine(name, what): # The function of an engine that finds the "nearest" or
     if name == "kd_tree": return _kd_nearest if what == "nearest" else _kd_within
     return getattr(importlib.import_module(_engines[name]), f"{name}_{what}")
 
-# %% ../../nbs/30_neighbors.ipynb #b37b323f
+# %% ../../nbs/30_neighbors.ipynb #d6dd1694
 @dataclass
 class _Spent: # What this process has spent on SciPy's tree
     seconds: float = 0.
@@ -157,7 +158,7 @@ def _choose(x, query, k): # The engine's name
     seconds = len(query) * ((k or 20) + 10) * 1e-7 * 1.76**(d - 3) / torch.get_num_threads()
     return "tree" if _spent.seconds + seconds >= _price() else "kd_tree"
 
-# %% ../../nbs/30_neighbors.ipynb #d6dd1694
+# %% ../../nbs/30_neighbors.ipynb #ef4bf843
 def _check_k(k, n): # A whole number from 1 to n
     try: k = operator.index(k)
     except TypeError: raise TypeError(f"k={k!r}: a whole number is needed") from None
@@ -178,7 +179,7 @@ def _check_query(query, x): # Points like x, on its device
                          "give both the same columns")
     return query.to(x.device)
 
-# %% ../../nbs/30_neighbors.ipynb #ef4bf843
+# %% ../../nbs/30_neighbors.ipynb #62a8e9f9
 def neighbors(
     x, # Points, shape (n, d)
     k:int=None, # How many neighbours of each query; or give `radius`
@@ -199,7 +200,7 @@ def neighbors(
     more = {} if nprobe is None else dict(nprobe=_check_nprobe(nprobe, engine, k))
     return _search(x, query, k, radius, engine, budget, more)
 
-# %% ../../nbs/30_neighbors.ipynb #66a1ecfa
+# %% ../../nbs/30_neighbors.ipynb #ee2ee0be
 def _check_nprobe(nprobe, engine, k): # A whole number, at least 1, and only with lists
     if engine != "lists" or k is None:
         raise ValueError(f"nprobe={nprobe}: it goes with k and engine='lists'")
