@@ -108,7 +108,8 @@ def build_tree(
     _grow(x, order, start, stop, low, high, 0, top)
     with ThreadPoolExecutor(threads) as pool:
         roots = range(2**top - 1, 2**(top + 1) - 1)
-        list(pool.map(lambda b: _grow(x, order, start, stop, low, high, b, splits + 1 - top), roots))
+        levels = splits + 1 - top
+        list(pool.map(lambda b: _grow(x, order, start, stop, low, high, b, levels), roots))
     return Tree(np.asfortranarray(x), order, start, stop, low, high)
 
 # %% ../nbs/63_tree.ipynb #926d319c

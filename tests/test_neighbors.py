@@ -1,4 +1,4 @@
-"Neighbours equal direct float64 differences to the last index, by every engine, on what breaks them."
+"Neighbours equal direct float64 differences to the last index, by every engine, on hard points."
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 
 def oracle(x, q):
-    "All squared distances in float64, column by column in NumPy, and the order by (distance, index)"
+    "Squared distances in float64, column by column in NumPy, and their order by (distance, index)"
     x, q = (np.asarray(a, np.float64) for a in (x, q))
     squares = np.zeros((len(q), len(x)))
     for j in range(x.shape[1]):

@@ -26,13 +26,14 @@ class Lists(NamedTuple):
     indptr:Tensor # Where each list begins, on the CPU, shape (L + 1,)
     near:Tensor # For each list all lists by the distance of their centroids, shape (L, L)
 
+# %% ../../nbs/82_neighbors_lists.ipynb #44267f0f
 def build_lists(
     x:Tensor, # Points, shape (n, d)
     n_lists:int=None, # How many lists; None takes the root of n
     max_iter:int=10, # Iterations of k-means
     random_state=0, # None, an int or a `torch.Generator`
 )->Lists:
-    "Divide `x` into lists by `k_means`; more iterations make them rounder, no exact result changes."
+    "Divide `x` into lists by `k_means`; their quality changes times, and no exact result."
     n_lists = min(len(x), n_lists or max(1, round(len(x)**.5)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FewDistinctPoints)        # empty lists are left out
@@ -46,14 +47,14 @@ def build_lists(
     near = products_nearest(c, c, len(c))[1] if len(c) > 1 else labels.new_zeros(1, 1)
     return Lists(c, radius, labels.argsort(stable=True), indptr.cpu(), near)
 
-# %% ../../nbs/82_neighbors_lists.ipynb #44267f0f
+# %% ../../nbs/82_neighbors_lists.ipynb #188c33f2
 def _assign(q, c): # The nearest centroid of each query, and the distance in float64
     labels = products_nearest(c, q, 1)[1][:, 0]
     step = max(1, 2**24 // (16 * q.shape[1]))
     pairs = zip(q.split(step), labels.split(step))
     return labels, torch.cat([square_distances(p, c[l]).sqrt() for p, l in pairs])
 
-# %% ../../nbs/82_neighbors_lists.ipynb #c5b10df7
+# %% ../../nbs/82_neighbors_lists.ipynb #a462c557
 def _groups(lists, query): # (list, its queries) for each list that has queries
     own, away = _assign(query, lists.centroids)
     order = own.argsort(stable=True)
@@ -72,7 +73,7 @@ def _first(lists, j, k): # The lists nearest to j, so many that they hold k poin
     held = lists.indptr.diff()[order].cumsum(0)
     return order[:int((held < k).sum()) + 1].tolist()
 
-# %% ../../nbs/82_neighbors_lists.ipynb #a462c557
+# %% ../../nbs/82_neighbors_lists.ipynb #f31e13e5
 def _away(lists, q): # Distances to the centroids
     return torch.cdist(q.double(), lists.centroids, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -95,7 +96,7 @@ def _group_exact(x, q, lists, j, k, budget): # The k nearest of queries around l
     if set(needed) <= set(first): return squares, indices
     return _search(x, q, _rows(lists, sorted({*needed, *first})), k, budget)
 
-# %% ../../nbs/82_neighbors_lists.ipynb #f31e13e5
+# %% ../../nbs/82_neighbors_lists.ipynb #556e8fda
 def lists_nearest(
     x:Tensor, # Points, shape (n, d)
     query:Tensor, # Where to search, shape (m, d), on the same device
@@ -115,7 +116,7 @@ def lists_nearest(
         squares[group], indices[group] = found
     return squares, indices
 
-# %% ../../nbs/82_neighbors_lists.ipynb #6af17b16
+# %% ../../nbs/82_neighbors_lists.ipynb #9a77cb79
 def lists_within(
     x:Tensor, # Points, shape (n, d)
     query:Tensor, # Where to search, shape (m, d), on the same device

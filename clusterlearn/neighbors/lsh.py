@@ -45,7 +45,7 @@ def found_probability(
 
 # %% ../../nbs/31_lsh.ipynb #cbbe6f54
 class Candidates(NamedTuple):
-    "`distances` and `indices` (m, k), with infinity and −1 where too few were found; `counts` (m,)."
+    "`distances` and `indices` (m, k), infinity and −1 where too few were found; `counts` (m,)."
     distances: Tensor
     indices: Tensor
     counts: Tensor

@@ -38,7 +38,8 @@ def _columns(table, q): # Queries as the product wants them (m, d + 1), and the 
     z = q.double() - table.mean
     columns = torch.ones(len(q), table.rows.shape[1], dtype=table.rows.dtype, device=q.device)
     columns[:, :-1] = z.to(columns.dtype)
-    return columns, rounding_bound(q.shape[1], table.radius, z.square().sum(1).sqrt(), columns.dtype)
+    size = z.square().sum(1).sqrt()
+    return columns, rounding_bound(q.shape[1], table.radius, size, columns.dtype)
 
 def _scores(rows, columns, memory): # Scores (rows, m), in memory that is used again and again
     out = memory[:len(rows) * len(columns)].view(len(rows), len(columns))
@@ -118,9 +119,11 @@ def _doubtful(x, query, k, budget): # As `products_nearest`, in float64, and alw
 
 # %% ../../nbs/81_neighbors_products.ipynb #4e899bf7
 def _sizes(table, budget): # Points and queries of one product
-    n, cpu = len(table.rows), table.rows.device.type == "cpu"
-    tile = min(n, 8192) if cpu and n > 2**15 else n
-    return tile, max(1, min(budget // (4 * tile), max(32, 2**20 // tile) if cpu else 2**15))
+    n, d = table.rows.shape
+    m = budget // (4 * n)
+    if table.rows.device.type != "cpu": return n, max(1, min(m, 2**15))
+    if m < 128 and n > 4096: return 4096, max(1, min(256, budget // (4 * 4096)))
+    return n, max(1, min(m, max(128 if d <= 128 else 512, 2**20 // n)))
 
 # %% ../../nbs/81_neighbors_products.ipynb #c9dcefd2
 def products_nearest(

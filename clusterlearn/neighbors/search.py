@@ -58,7 +58,7 @@ def neighbors_direct(
     k:int, # How many neighbours
     budget:int=2**26, # Bytes of one chunk of differences
 )->tuple[Tensor, Tensor]: # Squared distances in float64 and indices, shape (m, k) each
-    "The `k` nearest points from all direct differences: slow, and what the other versions must equal."
+    "The `k` nearest points from all direct differences; what the other versions must equal."
     found = [square_distances(q[:, None], x).sort(dim=1, stable=True)
              for q in query.split(max(1, budget // (16 * x.numel())))]
     return torch.cat([f[0][:, :k] for f in found]), torch.cat([f[1][:, :k] for f in found])
@@ -184,14 +184,15 @@ def neighbors(
     x, # Points, shape (n, d)
     k:int=None, # How many neighbours of each query; or give `radius`
     radius:float=None, # All neighbours at most so far away; or give `k`
-    query=None, # Where to search, shape (m, d); None is the points themselves, each its own neighbour
+    query=None, # Where to search, shape (m, d); None is the points, which then find themselves
     *, engine:str="auto", # "auto", "tree", "products" or "lists": the result is the same
     nprobe:int=None, # With "lists": look into so many lists only, which is approximate
     budget:int=2**26, # Bytes of the largest table
 )->Neighbors|RadiusNeighbors: # Distances and indices, ordered by (distance, index)
     "Find neighbours, exactly; `ValueError` or `TypeError` names what is wrong with an argument."
     x = as_points(x)
-    if (k is None) == (radius is None): raise ValueError(f"k={k}, radius={radius}: give one of them")
+    if (k is None) == (radius is None):
+        raise ValueError(f"k={k}, radius={radius}: give one of them")
     k = k if k is None else _check_k(k, len(x))
     radius = radius if radius is None else _check_radius(radius)
     query = x if query is None else _check_query(query, x)

@@ -146,8 +146,8 @@ def tree_within(
     tree, asked = _trees(x, query)
     m, rows = len(query), asked.order
     counts, lengths = np.empty(m, np.int64), np.empty(m, np.int64)
-    parts = _in_threads(lambda lo, hi: _within(*tree, asked.points, lo, hi, radius * radius, counts),
-                        m)
+    square = radius * radius
+    parts = _in_threads(lambda lo, hi: _within(*tree, asked.points, lo, hi, square, counts), m)
     lengths[rows] = counts
     indptr = np.concatenate([[0], lengths.cumsum()])
     shift = indptr[rows] - (counts.cumsum() - counts)              # from leaf order to the rows
