@@ -171,11 +171,13 @@ _engines = {name: f"clusterlearn.density.{module}:dbscan_{name}" for name, modul
             {"loop": "dbscan", "blocks": "dbscan", "pairs": "dbscan",
              "tree": "dbscan_tree", "products": "dbscan_products"}.items()}
 
-def _engine(name): # The function that does the work, its room loaded if it was not
-    module, function = _engines[name].split(":")
-    return getattr(importlib.import_module(module), function)
+_points_so_far = 0 # Clustered in this process without the tree; infinite once it is loaded
 
-_points_so_far = 0 # Clustered in this process without the tree
+def _engine(name): # The function that does the work, its room loaded if it was not
+    global _points_so_far
+    module, function = _engines[name].split(":")
+    if name == "tree": _points_so_far = math.inf
+    return getattr(importlib.import_module(module), function)
 
 def _is_compiled(): # Is there machine code on the disk?
     kept = Path(__file__).parent / "__pycache__" if "__file__" in globals() else Path("__pycache__")
@@ -221,7 +223,7 @@ def dbscan(
         raise ValueError(f"engine={engine!r}: known are auto, {', '.join(_engines)}")
     if engine != "auto": return _engine(engine)(x, eps, min_samples, w)
     for name in _candidates(x):
-        limit = {"pairs": [2**22], "tree": [len(x)**2 / 150]}.get(name, [])
+        limit = {"pairs": [min(24 * len(x), 2**22)], "tree": [len(x)**2 / 150]}.get(name, [])
         result = _engine(name)(x, eps, min_samples, w, *limit)
         if result is not None: return result
 

@@ -88,79 +88,98 @@ def _near(s, rows, cols, q=None): # Which points of rows and cols are within eps
     near[i, j] = _within(s, rows[i], cols[j])
     return near
 
-def _pairs(s, rows, cols, q): # The pairs within eps, where few are
+def _pairs(s, rows, cols, q): # Pairs i < j that may be within eps, as int32, and which perhaps
     i, j = _where(q <= 0)
     q, i, j = q[i, j], rows[i], cols[j]
-    perhaps = (q > -2 * (s.slack[i] + s.slack[j])).nonzero()[:, 0]
-    keep = torch.ones_like(i, dtype=torch.bool)
-    keep[perhaps] = _within(s, i[perhaps], j[perhaps])
-    keep &= i < j
-    return i[keep], j[keep]
+    perhaps = q > -2 * (s.slack[i] + s.slack[j])
+    return torch.stack([i, j])[:, i < j].int(), perhaps[i < j]
+
+def _settle(s, found): # The pairs within eps, from what `_pairs` found, as int32
+    pairs, perhaps = (torch.cat(parts, -1) for parts in zip(*found))
+    at = perhaps.nonzero()[:, 0]
+    keep = ~perhaps
+    keep[at] = _within(s, *pairs[:, at].long())
+    return pairs[:, keep]
 
 # %% ../../nbs/84_dbscan_products.ipynb #f006266b
 def _reach(s, a): # Later tiles partly within eps of tile a, and those wholly
-    gap = (s.centers[a:] - s.centers[a]).norm(dim=1)
-    both = s.radii[a:] + s.radii[a]
+    gap = (s.centers[a + 1:] - s.centers[a]).norm(dim=1)
+    both = s.radii[a + 1:] + s.radii[a]
     margin = 1e-9 * (gap + both + s.eps)
     wholly = gap + both + margin <= s.eps
     partly = (gap - both - margin <= s.eps) & ~wholly
-    return [mask.nonzero()[:, 0] + a for mask in (partly, wholly)]
+    return [mask.nonzero()[:, 0] + a + 1 for mask in (partly, wholly)]
 
 def _members(s, tiles): # The points of tiles
     points = tiles[:, None] * s.size + torch.arange(s.size, device=tiles.device)
     return points[points < len(s.weights)]
 
 class _Counted(NamedTuple):
-    counts:Tensor # Weight of each point's neighbours, itself included, shape (n,)
-    pairs:Tensor # Pairs within eps, int32, shape (2, p)
+    counts:Tensor # Weight of each point's other neighbours and of itself, shape (n,)
+    pairs:list # What `_pairs` found where neighbours are few; not in the counts
     blocks:list # (rows, columns) with many neighbours, their pairs not kept
     whole:list # (rows, columns) wholly within eps
 
-def _count(s, width, budget): # Weights of neighbours, and where they are
-    counts, kept, blocks, whole, total = s.weights.clone(), [], [], [], 0
-    kept.append(torch.zeros(2, 0, dtype=torch.int32, device=counts.device))
-    for a in range(len(s.radii)):
+def _look(s, c, rows, cols, room): # INOUT c: the neighbours in one block; at most room pairs kept
+    q = s.left[rows] @ s.right[cols].T
+    hit = (q.amin(0) <= 0).nonzero()[:, 0]
+    if 4 * len(hit) <= len(cols): q, cols = q[:, hit], cols[hit]
+    hits = int((q <= 0).count_nonzero()) if len(hit) else 0
+    if 16 * hits <= max(q.numel(), 2**14) and hits <= room:
+        c.pairs.append(_pairs(s, rows, cols, q))
+        return hits
+    near = _near(s, rows, cols, q)
+    if cols[0] <= rows[-1]: near &= cols > rows[:, None]
+    c.counts[rows] += near.double() @ s.weights[cols]
+    c.counts.index_add_(0, cols, near.double().T @ s.weights[rows])
+    c.blocks.append((rows, cols))
+    return 0
+
+def _count(s, need, width, budget): # Weights of neighbours up to need, and where they are
+    c, n = _Counted(s.weights.clone(), [], [], []), len(s.weights)
+    none = torch.zeros(2, 0, dtype=torch.int32, device=s.weights.device)
+    c.pairs.append((none, none[0].bool()))
+    tiles = torch.arange(n, device=s.weights.device).split(s.size)
+    for rows in tiles: budget -= _look(s, c, rows, rows, budget)
+    for a, rows in enumerate(tiles):
         partly, wholly = _reach(s, a)
-        rows = torch.arange(a * s.size, min((a + 1) * s.size, len(counts)), device=counts.device)
         if len(wholly):
             cols = _members(s, wholly)
-            whole.append((rows, cols))
-            later = cols[cols > rows[-1]]
-            counts[rows] += s.totals[wholly].sum()
-            if len(later) < len(cols): counts[rows] -= s.weights[rows]
-            counts[later] += s.totals[a]
-        for cols in _members(s, partly).split(width):
-            q = s.left[rows] @ s.right[cols].T
-            hit = (q.amin(0) <= 0).nonzero()[:, 0]
-            if 4 * len(hit) <= len(cols): q, cols = q[:, hit], cols[hit]
-            hits = int((q <= 0).count_nonzero()) if len(hit) else 0
-            if not hits: continue
-            if 16 * hits <= max(q.numel(), 2**16) and total + hits <= budget:
-                i, j = _pairs(s, rows, cols, q)
-                counts.index_add_(0, i, s.weights[j]).index_add_(0, j, s.weights[i])
-                kept.append(torch.stack([i, j]).int())
-                total += len(i)
-            else:
-                near = _near(s, rows, cols, q)
-                if cols[0] <= rows[-1]: near &= cols > rows[:, None]
-                counts[rows] += near.double() @ s.weights[cols]
-                counts.index_add_(0, cols, near.double().T @ s.weights[rows])
-                blocks.append((rows, cols))
-    return _Counted(counts, torch.cat(kept, 1), blocks, whole)
+            c.whole.append((rows, cols))
+            c.counts[rows] += s.totals[wholly].sum()
+            c.counts[cols] += s.totals[a]
+        cols = _members(s, partly)
+        if len(cols) and (c.counts[rows] >= need).all():
+            enough = c.counts[cols] >= need
+            c.blocks.append((rows, cols[enough]))
+            cols = cols[~enough]
+        for some in cols.split(width) if len(cols) else ():
+            budget -= _look(s, c, rows, some, budget)
+    return c
 
 # %% ../../nbs/84_dbscan_products.ipynb #18845025
+def _merged(n, i, j): # The least number of each component, (n,), where edges are few
+    top = list(range(n))
+    for a, b in zip(i.tolist(), j.tolist()):
+        while top[a] != a: a = top[a]
+        while top[b] != b: b = top[b]
+        top[max(a, b)] = min(a, b)
+    for a in range(n): top[a] = top[top[a]]
+    return torch.tensor(top)
+
 def _unite(root, i, j): # Roots after the components of points i and j have become one
     ends = torch.stack([root[i], root[j]])
     ends = ends[:, ends[0] != ends[1]]
     if not ends.numel(): return root
     ids, ends = ends.unique(return_inverse=True)
     table = torch.arange(len(root), device=root.device)
-    table[ids] = ids[components(len(ids), *ends.cpu()).to(root.device)]
+    find = _merged if ends.shape[1] < 500 else components     # SciPy takes a millisecond a call
+    table[ids] = ids[find(len(ids), *ends.cpu()).to(root.device)]
     return table[root]
 
-def _components(s, c, core): # The least core point of each core point's component, shape (n,)
+def _components(s, c, pairs, core): # One core point for each core point's component, shape (n,)
     root = torch.arange(len(core), device=core.device)
-    i, j = c.pairs[:, core[c.pairs.long()].all(0)].long()
+    i, j = pairs[:, core[pairs.long()].all(0)].long()
     root = _unite(root, i, j)
     for rows, cols in c.whole:
         rows, cols = rows[core[rows]], cols[core[cols]]
@@ -176,8 +195,8 @@ def _components(s, c, core): # The least core point of each core point's compone
     return root
 
 # %% ../../nbs/84_dbscan_products.ipynb #87047d20
-def _adopt(s, c, core, number): # INOUT number: border points take the lowest of a core neighbour
-    n, (i, j) = len(core), c.pairs[:, core[c.pairs.long()].sum(0) == 1].long()
+def _adopt(s, c, pairs, core, number): # INOUT number: border points take the lowest within eps
+    n, (i, j) = len(core), pairs[:, core[pairs.long()].sum(0) == 1].long()
     inner, outer = torch.where(core[i], i, j), torch.where(core[i], j, i)
     number.scatter_reduce_(0, outer, number[inner], "amin")
     for rows, cols in [*c.whole, *c.blocks]:
@@ -202,12 +221,15 @@ def dbscan_products(
         order, size = _tile_order(x, 128 if small else 1024)
         w = x.new_ones(n) if weights is None else weights.to(x)[order]
         s = _screen(x[order], w, eps, size)
-        c = _count(s, 2**13 if small else 2**16, budget)
-        core = c.counts >= min_samples
-        root = _components(s, c, core)
+        need = torch.inf if (w < 0).any() else min_samples
+        c = _count(s, need, 2**13 if small else 2**16, budget)
+        pairs = _settle(s, c.pairs)
+        i, j = pairs.long()
+        core = c.counts + i.bincount(w[j], n) + j.bincount(w[i], n) >= min_samples
+        root = _components(s, c, pairs, core)
         first = torch.full_like(root, n).scatter_reduce_(0, root[core], order[core], "amin")
         number = first[root].where(core, n)
-        _adopt(s, c, core, number)
+        _adopt(s, c, pairs, core, number)
     labels, mask = torch.empty_like(number), torch.empty_like(core)
     labels[order] = number.unique(return_inverse=True)[1].where(number < n, -1)
     mask[order] = core

@@ -45,7 +45,8 @@ def _count(points, start, stop, low, high, weights, sums, limit, need, first, la
     # how often a point was compared with a leaf
     stack, out, m, looks = np.empty(64, np.int64), np.empty(32), len(start), 0
     for a in range(first, last):
-        looks += _count_leaf(points, start, stop, low, high, a, a, weights, limit, need, out, counts)
+        looks += _count_leaf(points, start, stop, low, high, a, a, weights, limit, need, out,
+                             counts)
         up = a
         while up > 0 and not _reached(counts, start[a], stop[a], need):
             stack[0], top = sibling(up), 1
@@ -205,7 +206,7 @@ def leaf_ranges(
     threads:int, # How many threads share them
 )->list: # Pairs (first leaf, one after the last)
     "The leaves in eight pieces for each thread."
-    edges = np.linspace(m // 2, m, 8 * threads + 1).astype(int)
+    edges = np.linspace(m // 2, m, 8 * threads + 1).astype(int).tolist()
     return list(zip(edges[:-1], edges[1:]))
 
 def _looks(place, w, sums, limit, need): # About how many comparisons of a point with a leaf

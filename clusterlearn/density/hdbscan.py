@@ -205,7 +205,7 @@ def _function(where): # The function that "module:name" stands for, its module l
     module, name = where.split(":")
     return getattr(importlib.import_module(module), name)
 
-_pairs_so_far = 0 # Compared in this process by Prim's algorithm
+_pairs_so_far = 0 # Compared in this process by Prim's algorithm; infinite once the tree is loaded
 
 def _is_compiled(): # Is there machine code on the disk?
     kept = Path(__file__).parent / "__pycache__" if "__file__" in globals() else Path("__pycache__")
@@ -235,6 +235,7 @@ def hdbscan(
     *, engine:str="auto", # "auto", "prim" or "boruvka"
 )->HDBSCANResult: # Labels (n,), -1 for noise, probabilities (n,) and the condensed tree
     "Hierarchical density-based clusters (Campello et al. 2013); scikit-learn's up to renumbering."
+    global _pairs_so_far
     x = as_points(x if hasattr(x, "dtype") or hasattr(x, "to_numpy") else torch.tensor(x).double())
     n, points = len(x), x.detach().cpu().double()
     try:
@@ -249,6 +250,7 @@ def hdbscan(
     if engine != "auto" and engine not in _engines:
         raise ValueError(f"engine={engine!r}: known are auto, {', '.join(_engines)}")
     name = _choice(n) if engine == "auto" else engine
+    if name == "boruvka": _pairs_so_far = np.inf
     tree, owner = _extract(_function(_engines[name])(points, k), size, name == "boruvka")
     labels, probabilities = label_points(tree, owner)
     return HDBSCANResult(*(torch.from_numpy(a).to(x.device) for a in (labels, probabilities)), tree)
