@@ -154,7 +154,7 @@ def boruvka_tree(
     "Minimum spanning tree of mutual reachability distances (Borůvka 1926) by a tree of tiles."
     n, tree = len(x), build_tree(x, threads)
     place, m = (tree.points, tree.start, tree.stop, tree.low, tree.high), len(tree.start)
-    near, ids = np.full((n, k), np.inf), np.zeros((n, k), np.int64)
+    near, ids = np.full((n, k), np.inf), np.zeros((n, k), np.int32)
     weight, target, exact = np.empty(n), np.empty(n, np.int64), np.empty(n, bool)
     component, node, chosen = (np.empty(size, np.int64) for size in (n, m, n))
     u, v, w = np.empty(n - 1, np.int64), np.empty(n - 1, np.int64), np.empty(n - 1)

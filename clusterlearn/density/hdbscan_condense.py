@@ -69,8 +69,8 @@ def boruvka_edges(
 )->Edges: # In the order in which Prim's algorithm adds them
     "Minimum spanning tree of mutual reachability distances by a tree of tiles, compiled by Numba."
     n, t = len(x), boruvka_tree(x.numpy(), min_samples, torch.get_num_threads())
-    core, order = np.sqrt(t.near[:, -1]), t.tree.order
-    p, q = np.repeat(np.arange(n), min_samples), t.ids.ravel()
+    core, order = np.sqrt(t.near[:, -1]), t.tree.order.astype(np.int32)
+    p, q = np.repeat(np.arange(n, dtype=np.int32), min_samples), t.ids.ravel()
     keep = (core[q] <= core[p]) & (p != q)
     p, q = p[keep], q[keep]
     edges = Edges(np.empty(n - 1, np.int64), np.empty(n - 1, np.int64), np.empty(n - 1))
