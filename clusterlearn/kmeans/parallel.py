@@ -13,15 +13,15 @@ from torch import Tensor
 
 from ..checks import (as_generator, as_points, check_n_clusters, check_positive,
                                  scaled_weights, without_autocast)
-from .greedy import (FLOOR, differ, fill_up, kmeans_plusplus, prepare, weigh)
-from .seeding import draw_by_weight
+from .greedy import FLOOR, fill_up, kmeans_plusplus, prepare, weigh
+from .seeding import weighted_draw
 
 # %% ../../nbs/66_kmeans_parallel.ipynb #63c8cb80
 def _apart(p, d2, ids, chosen): # Which of the points coincide with no chosen one
     keep = d2[ids] > 0
     if p.norms2 is None: return keep
     doubt = keep & (d2[ids] <= FLOOR * p.norms2[ids])
-    if doubt.any(): keep[doubt] = differ(p.exact, ids[doubt], chosen)
+    if doubt.any(): keep[doubt] = p.differ(ids[doubt], chosen)
     return keep
 
 def _lower(p, new, offset, d2, owner, budget=64 * 2**20): # Both follow where `new` is nearer
@@ -39,18 +39,18 @@ def _lower(p, new, offset, d2, owner, budget=64 * 2**20): # Both follow where `n
 def gather_candidates(x, k, w, generator, per_round, n_rounds):
     "Indices of candidates (m,), at least `k` if points allow, and the weight of each one's points."
     p = prepare(x)
-    found = new = draw_by_weight(weigh(p.points.new_ones(len(x)), w), 1, generator)
+    found = new = weighted_draw(weigh(p.points.new_ones(len(x)), w), 1, generator)
     d2 = p.points.new_full((len(x),), math.inf)
     owner = torch.zeros_like(found).expand(len(x)).clone()
     _lower(p, new, 0, d2, owner)
     done, spread = 0, weigh(p.norms2, w).sum()
     while done < n_rounds or len(found) < k:
         if p.norms2 is not None and weigh(d2, w).sum() <= FLOOR * spread:
-            p.by_differences()
+            p = p.by_differences()
             d2 = p.exact.new_full((len(x),), math.inf)
             _lower(p, found, 0, d2, owner)
         if not weigh(d2, w).any(): break
-        new = draw_by_weight(weigh(d2, w), per_round, generator).unique()
+        new = weighted_draw(weigh(d2, w), per_round, generator).unique()
         new = new[_apart(p, d2, new, found)]
         _lower(p, new, len(found), d2, owner)
         found, done = torch.cat([found, new]), done + 1
