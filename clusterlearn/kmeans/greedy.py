@@ -29,12 +29,12 @@ class PreparedPoints:
     points:Tensor # What is multiplied: centred, float32, shape (n, d)
     norms2:Tensor|None # Squared norms of `points`, shape (n,)
 
-    def squares(self, c, at=slice(None), out=None):
-        "Squared distances of `c` (m, d) to the points `at`, shape (m, number of points)."
-        p = self.points[at]
+    def squares(self, c, at=None, out=None):
+        "Squared distances of `c` (m, d) to the points `at`, None for all; one row for each of `c`."
+        p = self.points if at is None else self.points[at]
         if self.norms2 is None: return torch.cdist(c, p, **_direct).square_()
         own = torch.linalg.vector_norm(c, dim=1, keepdim=True).square_()          # (m, 1)
-        out = torch.add(own, self.norms2[at], out=out)
+        out = torch.add(own, self.norms2 if at is None else self.norms2[at], out=out)
         return torch.addmm(out, c, p.T, alpha=-2, out=out)
 
     def doubt(self, ids):
@@ -54,10 +54,8 @@ def _near_one(p): # Scaled so that squares neither overflow nor vanish
     size = max(p.max().item(), -p.min().item())
     return p if size == 0 or 1e-9 < size < 1e9 else p / size
 
-def prepare(
-    x:Tensor, # Points, shape (n, d), any float dtype
-)->PreparedPoints:
-    "Scale and centre `x` for products in float32."
+def prepare(x:Tensor)->PreparedPoints:
+    "Scale and centre `x` (n, d) for products in float32."
     exact = _near_one(x.to(torch.promote_types(x.dtype, torch.float32)))
     p, mean = exact, exact.mean(0)
     norms2 = torch.linalg.vector_norm(p, dim=1).square_()
@@ -66,12 +64,9 @@ def prepare(
     p = _near_one(p - mean).float()                               # the origin was outside the data
     return PreparedPoints(exact, p, torch.linalg.vector_norm(p, dim=1).square_())
 
-# %% ../../nbs/65_kmeans_greedy.ipynb #82647e3a
-def weigh(
-    d2:Tensor, # One number for each point, shape (n,)
-    w:Tensor|None, # Weights (n,); None: all 1
-)->Tensor:
-    "`d2` times the weights, in the dtype of `d2`."
+# %% ../../nbs/65_kmeans_greedy.ipynb #fea67643
+def weigh(d2:Tensor, w:Tensor|None)->Tensor:
+    "`d2` (n,) times the weights (n,), in the dtype of `d2`; None: all weights are 1."
     return d2 if w is None else d2 * w.to(d2.dtype)
 
 # %% ../../nbs/65_kmeans_greedy.ipynb #2a25e18c
@@ -134,9 +129,9 @@ class CandidateBatch:
         return passed
 
     def lowered(self, rows):
-        "The potential with each of the candidates in the slice `rows`; `squares` become the new D²."
-        new = torch.minimum(self.squares[rows], self.now, out=self.squares[rows])
-        w = self.stands_for
+        "The potential with each of the candidates `rows`; their `squares` become the new D²."
+        new, w = self.squares[rows], self.stands_for
+        torch.minimum(new, self.now, out=new)
         return (new.sum(1) if w is None else new @ w.to(new.dtype)).tolist()
 
 # %% ../../nbs/65_kmeans_greedy.ipynb #58bf1e8f
@@ -169,7 +164,7 @@ class CandidatePool:
 
     def _compare_on(self, sample, shares): # Which points compare, their D², what each stands for
         s = self.seeds
-        if not self.sample_size: return slice(None), s.d2, s.w
+        if not self.sample_size: return None, s.d2, s.w
         return sample, s.d2[sample], shares.sum() / len(sample) / s.d2[sample]
 
     def draw(self, again, lacking, most):
@@ -181,12 +176,13 @@ class CandidatePool:
         if self.sample_size: uniform = torch.cat([uniform, self._even()])
         shares = s.shares()
         ids, sample = places_of(shares, uniform).tensor_split([m])
-        needed = [0.] * len(again) + (accept.to(shares) * s.d2[ids]).tolist()
         if again: ids = torch.cat([ids.new_tensor(again), ids])
+        d2 = s.d2[ids]
+        needed = [0.] * len(again) + (accept.to(d2) * d2[len(again):]).tolist()
         limits = list(zip(ids.tolist(), needed, s.prepared.doubt(ids).tolist()))
         at, now, stands_for = self._compare_on(sample, shares)
         squares = s.prepared.squares(s.prepared.points[ids], at, self.buffer[:len(ids)])
-        self.batch = CandidateBatch(ids, s.d2[ids], limits, squares, now, stands_for)
+        self.batch = CandidateBatch(ids, d2, limits, squares, now, stands_for)
 
     def step(self, more):
         "Choose a point, before `more` trials; the potential then, or an estimate of it."
@@ -239,15 +235,9 @@ class CandidatePool:
             value = self.step((k - len(s.chosen) - 1) * self.n_trials)
         return s.chosen
 
-# %% ../../nbs/65_kmeans_greedy.ipynb #053e95be
-def fill_up(
-    chosen:list, # Indices of the points chosen so far
-    k:int, # How many are needed
-    n:int, # Of so many points
-    w:Tensor|None, # Their weights (n,); a point of weight zero is not taken
-    generator:torch.Generator|None, # Draws the missing ones
-)->list:
-    "`k` indices: `chosen`, the missing ones from the rest; warns `FewDistinctPoints`."
+# %% ../../nbs/65_kmeans_greedy.ipynb #d020a808
+def fill_up(chosen:list, k:int, n:int, w:Tensor|None, generator)->list:
+    "`k` of `n` indices: `chosen`, and drawn ones of weight above zero; warns `FewDistinctPoints`."
     if len(chosen) == k: return chosen
     warnings.warn(f"n_clusters={k}, and there are only {len(chosen)} different points (of weight "
                   "above zero): some centroids coincide, and their clusters may stay empty",
@@ -255,7 +245,8 @@ def fill_up(
     rest = torch.ones(n) if w is None else w.cpu().clone()
     rest[chosen] = 0
     rest = rest.nonzero()[:, 0]
-    chosen = chosen + rest[torch.randperm(len(rest), generator=generator)[:k - len(chosen)]].tolist()
+    order = torch.randperm(len(rest), generator=generator)
+    chosen = chosen + rest[order[:k - len(chosen)]].tolist()
     return [chosen[i % len(chosen)] for i in range(k)]
 
 # %% ../../nbs/65_kmeans_greedy.ipynb #4cc1c036

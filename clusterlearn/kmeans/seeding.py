@@ -6,7 +6,7 @@
 __all__ = ['STARTS', 'places_of', 'weighted_draw', 'plusplus_loop', 'potential', 'plusplus_pruned', 'lloyd_batch', 'best_of',
            'FewDistinctPoints', 'initial_centroids']
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #b6615220
+# %% ../../nbs/24_kmeans_seeding.ipynb #e38fb596
 import math
 import warnings
 from pkgutil import resolve_name
@@ -14,36 +14,37 @@ from pkgutil import resolve_name
 import torch
 from torch import Tensor
 
-from ..checks import (as_count, as_generator, as_points, check_n_clusters, scaled_weights,
-                                 without_autocast)
+from ..checks import (as_count, as_generator, as_points, check_n_clusters,
+                                 scaled_weights, without_autocast)
 from ..distance import nearest
 from .batch import _direct
 from .loop import initialize_centroids, random_partition, wcss
 from .scatter import cluster_means, k_means_cluster
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #a1354e20
+# %% ../../nbs/24_kmeans_seeding.ipynb #7f95bc44
 def places_of(
-    weights:Tensor, # Not negative, shape (n,)
+    weights:Tensor, # Not negative, shape (n,), at least one above zero
     uniform:Tensor, # Numbers from 0 to 1, shape (m,), float64
 )->Tensor: # Indices, shape (m,)
     "Where `uniform` numbers fall among the `weights` laid end to end."
     ends = weights.cumsum(0, dtype=torch.float64)
     total = ends[-1].item()
-    uniform = uniform.mul(total).clamp_(max=math.nextafter(total, 0))
+    uniform = uniform.mul(total).clamp_(max=math.nextafter(total, 0))       # rounding: not the end
     return torch.searchsorted(ends, uniform.to(ends.device), right=True)
 
+# %% ../../nbs/24_kmeans_seeding.ipynb #38cd795d
 def weighted_draw(
     weights:Tensor, # Not negative, shape (n,), at least one above zero
     m:int, # How many to draw, with replacement
     generator:torch.Generator|None=None, # On the CPU; None for the global one
 )->Tensor: # Indices, shape (m,)
     "Draw indices in proportion to `weights`; any number of weights, zeros are never drawn."
-    least, most = weights.aminmax()
-    if not least >= 0: raise ValueError(f"weights: one is {least.item()}, all must be zero or more")
+    least, most = (v.item() for v in weights.aminmax())
+    if not least >= 0: raise ValueError(f"weights: one is {least}, all must be zero or more")
     if not most > 0: raise ValueError("weights are all zero: there is nothing to draw")
     return places_of(weights, torch.rand(m, dtype=torch.float64, generator=generator))
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #b5fafb20
+# %% ../../nbs/24_kmeans_seeding.ipynb #b5097096
 def plusplus_loop(
     x, # Points, shape (n, d)
     n_clusters:int, # How many to choose
@@ -63,7 +64,7 @@ def plusplus_loop(
         chosen.append(i)
     return torch.tensor(chosen)
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #1cda59b0
+# %% ../../nbs/24_kmeans_seeding.ipynb #5273b95f
 def potential(
     x, # Points, shape (n, d)
     centroids, # Centroids, shape (k, d)
@@ -73,7 +74,7 @@ def potential(
     d2 = nearest(x, centroids)[1].cpu().double() ** 2
     return (d2 if sample_weight is None else d2 * torch.as_tensor(sample_weight).cpu()).sum()
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #94b00460
+# %% ../../nbs/24_kmeans_seeding.ipynb #61e5991c
 def plusplus_pruned(
     x, # Points, shape (n, d)
     n_clusters:int, # How many to choose
@@ -99,7 +100,7 @@ def plusplus_pruned(
         chosen.append(i)
     return torch.tensor(chosen), computed
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #6ec27580
+# %% ../../nbs/24_kmeans_seeding.ipynb #8403ac67
 def lloyd_batch(
     x:Tensor, # Points, shape (n, d)
     starts:Tensor, # First centroids of each run, shape (r, k, d)
@@ -117,7 +118,7 @@ def lloyd_batch(
     else: c = kept                              # the last update has no labels
     return c, labels
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #51815240
+# %% ../../nbs/24_kmeans_seeding.ipynb #f17b4714
 def best_of(
     x, # Points, shape (n, d)
     n_clusters:int, # Number of clusters
@@ -136,11 +137,11 @@ def best_of(
     inertias = torch.stack([wcss(x, c, l) for c, l in runs])
     return *runs[int(inertias.argmin())], inertias
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #adec2f90
+# %% ../../nbs/24_kmeans_seeding.ipynb #b453ee7d
 class FewDistinctPoints(UserWarning):
     "There are fewer different points than clusters, so some centroids coincide."
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #a673bf70
+# %% ../../nbs/24_kmeans_seeding.ipynb #e8199dcd
 def _forgy(x, k, *, sample_weight, random_state): # k different points, by weight
     w, g = scaled_weights(sample_weight, x), as_generator(random_state)
     if w is None: return initialize_centroids(k, x, g)
@@ -158,7 +159,7 @@ def _partition(x, k, *, sample_weight, random_state): # Weighted means of k equa
     parts = [order[j::k] for j in range(k)]
     return torch.stack([((x[i] * w[i]).sum(0) / w[i].sum()).to(x.dtype) for i in parts])
 
-# %% ../../nbs/24_kmeans_seeding.ipynb #4ef4e220
+# %% ../../nbs/24_kmeans_seeding.ipynb #a11275ec
 STARTS = {"k-means++": "clusterlearn.kmeans.greedy:kmeans_plusplus",
           "k-means||": "clusterlearn.kmeans.parallel:kmeans_parallel",
           "random": "clusterlearn.kmeans.seeding:_forgy",
@@ -168,6 +169,7 @@ def _by_name(name, x, k, sample_weight, g):
     found = resolve_name(STARTS[name])(x, k, sample_weight=sample_weight, random_state=g)
     return found[0] if isinstance(found, tuple) else found
 
+# %% ../../nbs/24_kmeans_seeding.ipynb #62c79faa
 @without_autocast
 def initial_centroids(
     x, # Points, shape (n, d)
@@ -186,7 +188,7 @@ def initial_centroids(
         c = as_points(init(x, k, random_state=g) if callable(init) else init, "init").to(x).clone()
         if c.shape != (k, x.shape[1]):
             raise ValueError(f"init has shape {tuple(c.shape)}, needed is {(k, x.shape[1])}")
-    warned = isinstance(init, str) and init.startswith("k-means")               # by `fill_up`
+    warned = isinstance(init, str) and init.startswith("k-means")                # by `fill_up`
     if not warned and (m := len(c.unique(dim=0))) < k:
         warnings.warn(f"only {m} of the {k} first centroids differ: some clusters start empty",
                       FewDistinctPoints, stacklevel=3)
