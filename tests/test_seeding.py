@@ -7,7 +7,8 @@ from sklearn.cluster import kmeans_plusplus as sk_plusplus
 from torch.testing import assert_close
 from clusterlearn.data import blobs, uniform
 from clusterlearn.distance import nearest
-from clusterlearn.kmeans.greedy import Seeds, kmeans_plusplus, prepare
+from clusterlearn.kmeans.greedy import (CandidateBatch, CandidatePool, Seeds, kmeans_plusplus,
+    prepare)
 from clusterlearn.kmeans.loop import initialize_centroids, random_partition, wcss
 from clusterlearn.kmeans.parallel import gather_candidates, kmeans_parallel
 from clusterlearn.kmeans.scatter import k_means_cluster
@@ -160,6 +161,26 @@ def test_squares_of_prepared_points(offset):
         assert_close(q.squares(q.points[:3]).double(), want, atol=.01, rtol=1e-4)
         assert_close(q.squares(q.points[:3], some).double(), want[:, some], atol=.01, rtol=1e-4)
     assert p.differ([4, 5], [4, 9]).tolist() == [False, True]
+
+def test_a_candidate_that_coincides_is_not_taken():
+    "Its D² is rounding, or it has fallen below what it needs"
+    x = torch.tensor([[0., 1.], [3., 0.], [0., 1.], [0., 5.], [2., 2.]])
+    seeds = Seeds(x, None, torch.Generator().manual_seed(0))
+    seeds.chosen = [0]
+    limits = [(2, 0., .1), (1, 0., .1), (3, 9., .1), (4, 0., .1)]
+    batch = CandidateBatch(torch.tensor([2, 1, 3, 4]), torch.tensor([1e-6, 10., 8., .05]), limits,
+                           torch.zeros(4, 5), torch.ones(5), None)
+    assert batch.take(1, seeds) == [(1, 1)] and batch.at == 2
+    assert batch.take(5, seeds) == [(3, 4)] and (batch.at, batch.kept) == (4, 2)
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_the_estimate_of_a_sample_is_unbiased(weighted):
+    "Of the potential after a step of one trial; 30 steps, a sample of 200 of 4,000 points"
+    x, g = blobs(50, 80, 3, random_state=0).points, torch.Generator().manual_seed(1)
+    w = torch.rand(4000, generator=g) if weighted else None
+    pool = CandidatePool(Seeds(x, w, g), g, 1, None, 200, 2**26)
+    ratios = [pool.step(9) / potential(x, x[pool.seeds.chosen], w).item() for _ in range(30)]
+    assert pool.sample_size == 200 and abs(sum(ratios) / 30 - 1) < .02
 
 @pytest.mark.parametrize('weighted', [False, True])
 def test_candidates_of_k_means_parallel_stand_for_their_points(weighted):
