@@ -113,7 +113,8 @@ def k_means(
     g, n_init = as_generator(random_state), as_count(n_init, "n_init")
     max_iter = as_count(max_iter, "max_iter")
     _check_choices(init, n_init, tol, empty, precision, engine)
-    problem = make_problem(x, sample_weight)
+    home = x.device if isinstance(x, Tensor) and x.device.type == "mps" else None
+    problem = make_problem(x if home is None else x.cpu(), sample_weight)   # mps has no float64
     x = problem.given
     k = check_n_clusters(n_clusters, len(x), "n_clusters")
     seed = partial(initial_centroids, x, k, init, sample_weight=sample_weight, random_state=g)
@@ -128,4 +129,5 @@ def k_means(
             r, stopped = _watched(run, i, n_init, max_iter, verbose, callback)
         if best is None or r.inertia < (1 - 1e-12) * best.inertia: best = r
         if stopped: break
-    return best
+    if home is None: return best
+    return best._replace(centroids=best.centroids.to(home), labels=best.labels.to(home))

@@ -99,7 +99,7 @@ def make_problem(
     if scale != 1: points = (points.double() * scale).to(points.dtype)
     mean, squares, spread, variance = _measure(points, weights, multiplicity)
     return Problem(given, given_weights, points, weights, multiplicity, which, scale, mean,
-                   squares, spread, variance / scale**2)
+                   squares, spread, variance / scale / scale)
 
 # %% ../../nbs/25_kmeans_protocol.ipynb #33001380
 class Change(NamedTuple):
@@ -205,8 +205,8 @@ class History:
         sums, counts, empty = zip(*totals)
         centroids = torch.stack([*before, after[-1]])
         inertia = inertia_of(self.problem, centroids[:-1], torch.stack(sums), torch.stack(counts))
-        shift, f = centroids.diff(dim=0).square_().sum((1, 2)), self.problem.scale**2
-        self.done += [Iteration(max(0., i) / f, s / f, *change, e) for i, s, change, e in
+        shift, f = centroids.diff(dim=0).square_().sum((1, 2)), self.problem.scale
+        self.done += [Iteration(max(0., i) / f / f, s / f / f, *change, e) for i, s, change, e in
                       zip(*torch.stack([inertia, shift]).tolist(), changes, empty)]
         self.open = []
         return self.done
@@ -244,7 +244,7 @@ def lloyd(
         after = before if converged else _new_centroids(problem, engine, totals, refill)
         history.add(before, totals, after, change)
         if converged: break
-        converged = tol > 0 and (after - before).square().sum().item() <= tol * scale**2
+        converged = tol > 0 and (after - before).square().sum().item() <= tol * scale * scale
         engine.update(after)
         if callback is not None and callback(history.read()[-1], after / scale,
                                              problem.expand(engine.labels)):
@@ -255,5 +255,5 @@ def lloyd(
     engine.update(centroids.double() * scale)
     engine.assign()
     return KMeansResult(centroids, problem.expand(engine.labels),
-                        _final_inertia(problem, engine) / scale**2, len(history.read()),
+                        _final_inertia(problem, engine) / scale / scale, len(history.read()),
                         converged, history.done, engine.name)

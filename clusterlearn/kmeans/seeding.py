@@ -183,12 +183,13 @@ def initial_centroids(
     k = check_n_clusters(n_clusters, len(x), "n_clusters")
     if isinstance(init, str) and init not in STARTS:
         raise ValueError(f"init={init!r}: known are {', '.join(STARTS)}")
+    warned = isinstance(init, str) and init.startswith("k-means")   # `fill_up` has warned
     if isinstance(init, str): c = _by_name(init, x, k, sample_weight, g)
     else:
         c = as_points(init(x, k, random_state=g) if callable(init) else init, "init").to(x).clone()
         if c.shape != (k, x.shape[1]):
             raise ValueError(f"init has shape {tuple(c.shape)}, needed is {(k, x.shape[1])}")
-    if init not in ("k-means++", "k-means||") and (m := len(c.unique(dim=0))) < k:   # those two say so
+    if not warned and (m := len(c.unique(dim=0))) < k:
         warnings.warn(f"only {m} of the {k} first centroids differ: some clusters start empty",
                       FewDistinctPoints, stacklevel=3)
     return c
