@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..protocol import work_dtype
 from ..scores import Found
-from .launch import FORMATS, missing_for
+from .launch import FORMATS, INTERPRETED, missing_for
 from .triton_kernels import _two_kernel, prepare, two_best
 
 # %% ../../../nbs/73c_kmeans_triton_search.ipynb #390f3c7a
@@ -38,9 +38,11 @@ def tile_sizes(
     while need(stages) > shared and bk > 16: bk //= 2
     return dict(BN=bn, BK=bk, BD=bd, num_warps=warps, num_stages=stages)
 
-# %% ../../../nbs/73c_kmeans_triton_search.ipynb #739b4951
-def _tiles_for(x, precision):
-    if not x.is_cuda: return tile_sizes(x.shape[1], precision)
+# %% ../../../nbs/73c_kmeans_triton_search.ipynb #023739cf
+def _tiles_for(x, precision, m): # For m points of x
+    if INTERPRETED: # it likes few, large steps
+        rows = min(1024, max(16, 1 << (m - 1).bit_length()))
+        return tile_sizes(x.shape[1], precision) | dict(BN=rows)
     props = torch.cuda.get_device_properties(x.device)
     return tile_sizes(x.shape[1], precision, props.shared_memory_per_block_optin)
 
@@ -91,8 +93,9 @@ def fused_two(
     return out
 
 def _two_best(x, c, bias, precision, tiles, shift, scale, rows, places, out): # Unchecked
-    if not len(x if rows is None else rows): return
-    tiles = tiles or _tiles_for(x, precision)
+    m = len(x if rows is None else rows)
+    if not m: return
+    tiles = tiles or _tiles_for(x, precision, m)
     if shift is not None: shift = shift.to(work_dtype(x))
     two_best(x, len(c), prepare(c, bias, precision, tiles), precision, tiles, shift, scale, rows,
              places, out)
