@@ -1,7 +1,7 @@
 """The fused engine's rooms: bounds that hold, ties, hard inputs, sums, the compiler, no GPU.
 
-Without a GPU Triton's interpreter runs the kernels (conftest.py switches it on). What only a GPU can
-show is in test_gpu.py, what an engine does with them in test_pretend.py."""
+Without a GPU Triton's interpreter runs the kernels (conftest.py switches it on). What only a
+GPU can show is in on_gpu.py, what an engine does with them in test_pretend.py."""
 import json, os, re, subprocess, sys, warnings
 from unittest import mock
 import pytest, torch

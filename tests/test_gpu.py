@@ -1,4 +1,4 @@
-"""`python -m benchmarks gpu`: its dry run, what it leaves out, what fails; and on_gpu.py on a GPU."""
+"""`python -m benchmarks gpu`: its dry run, what it leaves out, what fails; on_gpu.py on a GPU."""
 import json, os, subprocess, sys
 from pathlib import Path
 import pytest, torch
@@ -46,7 +46,8 @@ def test_dry_run_and_resume(tmp_path):
     out.write_text(json.dumps(dict(records=kept)))
     said, again = run('--resume')
     assert sorted(map(gpu.key, again)) == sorted(map(gpu.key, records))
-    assert {r['step'] for r in map(json.loads, filter(lambda l: l[0] == '{', said.splitlines()))} == {'course'}
+    printed = [json.loads(line) for line in said.splitlines() if line.startswith('{')]
+    assert {r['step'] for r in printed} == {'course'}
 
 def test_a_step_that_hangs_or_crashes_is_recorded(monkeypatch):
     monkeypatch.setattr(gpu, 'STEPS', {'tests': .05, 'no such step': 60})
