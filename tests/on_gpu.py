@@ -129,7 +129,7 @@ def test_fast_is_near():
     assert fast.inertia < 1.05 * exact.inertia
 
 def test_any_shape():
-    "Each with tiles of its own: rows that fit, rows in chunks, one column, groups of four and eight"
+    "Each with tiles of its own: whole rows, rows in chunks, one column, groups of four and eight"
     shapes = [(300, 1, 5), (1000, 2, 300), (500, 17, 1), (700, 64, 64)]
     shapes += sized([(9999, 200, 1000), (3000, 257, 90), (500, 1537, 333), (4000, 32, 5000)],
                     [(60, 257, 20)])

@@ -32,7 +32,8 @@ class FusedEngine(TensorEngine):
     def _search(self, precision): # "exact", "fast", or the format of the first look
         form = "fp16" if precision in ("exact", "fast") else precision
         if form not in FORMATS:
-            raise ValueError(f"precision={precision!r}: known are exact, fast, {', '.join(FORMATS)}")
+            known = ", ".join(("exact", "fast", *FORMATS))
+            raise ValueError(f"precision={precision!r}: known are {known}")
         if has_fused(self.problem.points):
             return TritonSearch(self.problem, form, certified=precision != "fast")
         self.name = TensorEngine.name
