@@ -34,7 +34,7 @@ def check(x, c, bias, shift, rows=None, search=fused_two, **options):
     rows = torch.arange(len(x), device=x.device) if rows is None else rows
     for at in torch.arange(len(rows), device=x.device).split(2**14):
         labels, best, second, err = (v[at] for v in found)
-        score = (x[rows[at]] - shift).double() @ c.double().T + bias.double()
+        score = (x[rows[at]].double() - shift) @ c.double().T + bias.double()
         top = torch.cat([score, torch.full_like(score[:, :1], -torch.inf)], 1).topk(2)
         assert ((best - top.values[:, 0]).abs() <= err).all()
         if len(c) > 1: assert ((second - top.values[:, 1]).abs() <= err).all()
@@ -60,7 +60,7 @@ def test_tensor_cores_stay_below_the_bound():
         for form in FORMATS: check(x, c[:1].contiguous(), zero[:1], zero, precision=form)
 
 def test_random_products_stay_below_the_bound():
-    "Many signs and sizes; all points equal a centroid, so that scores are large and sums cancel"
+    "Many signs and sizes: terms from a millionth of the sum to all of it"
     x = normal(sized(20_000, 100), 256) * torch.logspace(-3, 3, 256, device=device)
     for form in FORMATS: check(x, *ranked(x, x[:64]), precision=form)
 
