@@ -2,7 +2,8 @@
 
 Without a GPU Triton's interpreter runs the kernels (conftest.py switches it on). What only a
 GPU can show is in on_gpu.py, what an engine does with them in test_pretend.py."""
-import json, os, re, subprocess, sys, warnings
+import json, os, re, subprocess, sys
+from types import SimpleNamespace
 from unittest import mock
 import pytest, torch
 from hypothesis import given, settings, strategies as st
@@ -57,7 +58,7 @@ def check(x, c, bias, search=fused_two, shift=None, **options):
 
 #  The bound
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, n=st.integers(1, 140), d=st.integers(1, 150), k=st.integers(1, 140),
        form=st.sampled_from(forms), offset=st.sampled_from([0., 1., 300.]), moved=st.booleans(),
        dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]))
@@ -83,14 +84,14 @@ def test_alternating_signs_and_cancelling_sums(form):
     check(x, c, torch.zeros(70, device=device), precision=form)
 
 @pytest.mark.parametrize('form', forms)
-@pytest.mark.parametrize('factor', [1e-30, 1e-19, 1e-8, 1e8, 1e17, 3e18])
+@pytest.mark.parametrize('factor', [1e-30, 1e-19, 1e8, 3e18])
 def test_any_scale_is_safe(form, factor):
     x = factor * normal(80, 12)
     c, bias = ranks(x, x[:20])
     check(x, c, bias, precision=form)
 
 @pytest.mark.parametrize('form', forms)
-@pytest.mark.parametrize('power', range(112, 130, 2))
+@pytest.mark.parametrize('power', range(114, 130, 4))
 def test_scores_whose_scale_vanishes(form, power):
     "The two powers of two of fp16, multiplied, may be too small for float32"
     for part in (20, 60):
@@ -252,7 +253,7 @@ def held(search, problem, centroids, rows=None):
     assert (own >= found.lower).all() and (other <= found.upper).all()
     return (found.lower > found.upper).double().mean().item()
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=seeds, n=st.integers(1, 120), d=st.integers(1, 40), k=st.integers(1, 60),
        form=st.sampled_from(forms), offset=st.sampled_from([0., 1., 300., 1e6]),
        dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]))
@@ -401,6 +402,11 @@ def test_the_tensor_engine_takes_over(what, name, value, why):
         with pytest.raises(ValueError, match=why): sorted_sums(x, torch.zeros(300).long(), 1)
     assert r.engine == 'tensor'
     assert torch.equal(r.labels, k_means(x, 5, init=x[:5], tol=0, engine='plain').labels)
+
+def test_an_old_triton_on_a_gpu_is_worth_a_warning():
+    with mock.patch.object(triton, '__version__', '3.2.1'):
+        with pytest.warns(RuntimeWarning, match='leaves its fused engine out: Triton is 3.2.1'):
+            assert not has_fused(SimpleNamespace(is_cuda=True))
 
 def python(code, **env):
     env = {a: b for a, b in os.environ.items() if a != 'TRITON_INTERPRET'} | env
