@@ -30,7 +30,7 @@ quick: $(READY)  ## Lint, files in step, names and links; and what NB names (NB=
 
 $(BENCH)/.installed: settings.ini setup.py constraints.txt $(wildcard benchmarks/requirements*.txt)
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[cpu,sklearn]' -r $(PEERS)
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[sklearn]' -r $(PEERS)
 	touch $@
 
 bench: $(BENCH)/.installed  ## Time k-means and its peers on an otherwise idle machine (ARGS="--quick" for a minute's worth)

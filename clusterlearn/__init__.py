@@ -1,9 +1,15 @@
 "Clustering in PyTorch, from a loop that anyone can read to a library that is fast."
 __version__ = "0.1.0"
 from .data import blobs, load
-from .kmeans.lloyd import KMeansResult, k_means
+from .density.dbscan import DBSCANResult, dbscan
+from .density.hdbscan import HDBSCANResult, hdbscan
+from .kmeans.lloyd import k_means
+from .kmeans.protocol import KMeansResult
 from .kmeans.scatter import k_means_cluster
 from .meanshift.modes import MeanShiftResult, mean_shift
+from .neighbors.lsh import LSH
+from .neighbors.search import Neighbors, RadiusNeighbors, neighbors
 
 __all__ = ["blobs", "load", "k_means", "KMeansResult", "k_means_cluster", "mean_shift",
-           "MeanShiftResult"]
+           "MeanShiftResult", "dbscan", "DBSCANResult", "hdbscan", "HDBSCANResult", "neighbors",
+           "Neighbors", "RadiusNeighbors", "LSH"]
