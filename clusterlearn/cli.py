@@ -18,7 +18,10 @@ from tqdm import tqdm
 
 from . import __version__
 from .checks import as_generator, check_n_clusters
-from .data import Loaded, blobs, load, to_image
+from .columns import Loaded
+from .files import load
+from .pictures import to_image
+from .data import blobs
 
 # %% ../nbs/42_cli.ipynb #03645269
 def _polish(action): # One option as people write it: --n-times N
