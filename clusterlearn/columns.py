@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
     names: list|None = None   # Of the d columns
     shape: tuple|None = None
     alpha: Tensor|None = None # (h·w,), 0 to 255, if pixels are invisible: those are no points
-    rows: Tensor|None = None  # (n,), numbers of the file's rows that are points; None: all of them
+    kept: Tensor|None = None  # Is each of the file's rows a point? None: all are
     source: object = None     # How a table of text is written, for `append_column`
 
 def _notice(text): # Warn about a file, at the caller's line
@@ -89,13 +89,13 @@ def _check_missing(missing): # One of the two policies
 def complete_rows(
     path, # The file, for the notice
     x, # Points, shape (n, d), some with NaN
-): # The rows without NaN, and their numbers; None if those are all
+): # The rows without NaN, and which those are; None if all are
     "Leave out rows with a missing entry, and say how many they were."
     bad = x.isnan().any(1)
     if not bad.any(): return x, None
     if bad.all(): raise ValueError(f"{path}: every row has a missing entry; choose other columns")
     _notice(f"{path}: {int(bad.sum()):,} of {len(x):,} rows have missing entries and are left out")
-    return x[~bad], (~bad).nonzero()[:, 0]
+    return x[~bad], ~bad
 
 # %% ../nbs/62_columns.ipynb #878e45be
 def _text_columns(path, names): # The error about columns of text; names with how to see them
@@ -128,6 +128,6 @@ def from_columns(
             if part is None: words.pop()
         elif part is not None: parts.append(part), kept.append(str(names[i]))
     if words: raise _text_columns(path, words)
-    x, rows = as_tensor(np.column_stack(parts), str(path)), None
-    if missing == "drop": x, rows = complete_rows(path, x)
-    return Loaded(x, kept, rows=rows)
+    x, complete = as_tensor(np.column_stack(parts), str(path)), None
+    if missing == "drop": x, complete = complete_rows(path, x)
+    return Loaded(x, kept, kept=complete)

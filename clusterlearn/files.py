@@ -39,13 +39,13 @@ def load_array(
     if Path(path).suffix.lower() == ".pt":
         found = torch.load(path, weights_only=True, map_location="cpu")
     else: found = np.load(path, allow_pickle=False)
-    x, rows, names = as_tensor(_pick(path, found), str(path)), None, None
+    x, kept, names = as_tensor(_pick(path, found), str(path)), None, None
     if columns is not None or ignore is not None:
         if x.dim() != 2: raise ValueError(f"{path} has shape {tuple(x.shape)}: it has no columns")
         chosen = choose_columns(path, None, x.shape[1], columns, ignore)
         x, names = x[:, chosen], [f"column {i + 1}" for i in chosen]
-    if missing == "drop" and x.dim() == 2: x, rows = complete_rows(path, x)
-    return Loaded(x, names, rows=rows)
+    if missing == "drop" and x.dim() == 2: x, kept = complete_rows(path, x)
+    return Loaded(x, names, kept=kept)
 
 # %% ../nbs/62d_files.ipynb #396ce31c
 def load_arrow(

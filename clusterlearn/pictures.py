@@ -46,7 +46,7 @@ def load_image(
         points = points[alpha > 0]
         if not len(points): raise ValueError(f"{path}: every pixel is invisible")
     names = ["grey"] if shape[2] == 1 else ["red", "green", "blue"]
-    return Loaded(points, names, shape, alpha)
+    return Loaded(points, names, shape, alpha, None if alpha is None else alpha > 0)
 
 # %% ../nbs/62c_pictures.ipynb #896c0548
 def to_image(

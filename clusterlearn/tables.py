@@ -146,11 +146,11 @@ def load_csv(
     if numbered and is_row_names(names[0], x[:, 0]):
         _say_row_names(name, names[0])
         x, chosen = np.ascontiguousarray(x[:, 1:]), chosen[1:]
-    x, rows = torch.from_numpy(x), None
-    if missing == "drop": x, rows = complete_rows(name, x)
+    x, kept = torch.from_numpy(x), None
+    if missing == "drop": x, kept = complete_rows(name, x)
     if names: names = [names[i] or f"column {i + 1}" for i in chosen]
     elif columns is not None or ignore is not None: names = [f"column {i + 1}" for i in chosen]
-    return Loaded(x, names, rows=rows, source=d)
+    return Loaded(x, names, kept=kept, source=d)
 
 # %% ../nbs/62b_tables.ipynb #a4ec7957
 def append_column(
@@ -163,9 +163,8 @@ def append_column(
     sep = "\t" if d.sep == " " else d.sep
     table = csv.writer(out, delimiter=sep, lineterminator="\n")
     if d.names: table.writerow([*d.names, title])
-    kept = None if loaded.rows is None else set(loaded.rows.tolist())
-    entries = iter(cells)
+    kept, entries = None if loaded.kept is None else loaded.kept.tolist(), iter(cells)
     with _text(d) as f:
         for i, (_, row) in enumerate(rows_of(f, d.sep)):
-            table.writerow([*row, next(entries) if kept is None or i in kept else ""])
+            table.writerow([*row, next(entries) if kept is None or kept[i] else ""])
     return out.getvalue().encode(d.encoding, errors="replace")

@@ -178,12 +178,12 @@ def test_missing_entries(tmp_path, gap):
     with pytest.raises(ValueError, match=why): load(path)
     found, said = read(path, missing='drop')
     right(found, xy)
-    assert found.rows.tolist() == [0, 2, 3] and '1 of 4 rows' in said[0]
+    assert found.kept.tolist() == [True, False, True, True] and '1 of 4 rows' in said[0]
 
 def test_missing_rows_and_blank_rows(tmp_path):
     found, _ = read(written(tmp_path, 'x,y\n1,2.5\n,\n\n3,\n3,4\n,\n-5,6.25\n'), missing='drop')
     right(found, xy)
-    assert found.rows.tolist() == [0, 2, 3]
+    assert found.kept.tolist() == [True, False, True, True]
     with pytest.raises(ValueError, match='every row has a missing entry'):
         load(written(tmp_path, 'x,y\n1,\n2,\n'), missing='drop')
     with pytest.raises(ValueError, match="'inf' is not finite"):
@@ -316,7 +316,7 @@ def test_npy_of_timestamps_is_exact(tmp_path):
     assert load(tmp_path / 'a.npy').points.flatten().tolist() == [1_757_000_001, 1_757_000_002]
     np.save(tmp_path / 'b.npy', np.float32([[1, np.nan], [2, 3]]))
     found, said = read(tmp_path / 'b.npy', missing='drop')
-    assert found.points.dtype == torch.float32 and found.rows.tolist() == [1] and len(said) == 1
+    assert found.points.dtype == torch.float32 and found.kept.tolist() == [False, True] and len(said) == 1
 
 def test_options_that_do_not_fit(tmp_path):
     np.save(tmp_path / 'a.npy', np.eye(2))
