@@ -117,7 +117,8 @@ algorithms = {
         Option("--tol", float, "Stop below this relative shift; 0: at rest (default: 1e-4)",
                _zero_or_more)), _k_means),
     "meanshift": Algorithm("mean shift", "peaks of the density; finds how many (Comaniciu 2002)", (
-        Option("--bandwidth", float, "Radius in the data's units (default: from the data)", _radius),
+        Option("--bandwidth", float, "Radius, in the data's units (default: from the data)",
+               _radius),
         Option("--orphans", bool, "Label -1 what is farther than that from every mode")),
         _mean_shift),
 }
@@ -126,7 +127,10 @@ algorithms = {
 def _option_name(flag): # The name of an option in a namespace
     return flag.lstrip("-").replace("-", "_")
 
-def options_of(algorithm, **given)->SimpleNamespace: # Its options by name, None where not given
-    "The options of an algorithm as `run` gets them."
+def options_of(
+    algorithm:Algorithm, # A row of the table
+    **given, # Values by name: n_init=4
+)->SimpleNamespace: # All its options by name; None, or False for a switch, where not given
+    "The options of an algorithm as its `run` gets them."
     names = {_option_name(o.flag): False if o.kind is bool else None for o in algorithm.options}
     return SimpleNamespace(**names | given)

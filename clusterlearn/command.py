@@ -102,7 +102,8 @@ def _by_size(found, sizes): # The same clusters, the largest first; ties keep th
     def number(l): return torch.where(l < 0, l, new[l.clamp(min=0)]) if len(new) else l
     def pick(c): return None if c is None else c[order]
     frames = tuple((i, p, number(l), pick(c)) for i, p, l, c in found.frames)
-    return found._replace(labels=number(found.labels), centroids=pick(found.centroids), frames=frames)
+    return found._replace(labels=number(found.labels), centroids=pick(found.centroids),
+                          frames=frames)
 
 # %% ../nbs/89a_command.ipynb #9d7a2c73
 def _check_together(name, o): # Options that need or exclude each other

@@ -19,14 +19,14 @@ _one_of = lambda *names: lambda v: None if v in names else f"choose {' or '.join
 
 common = {
     "input": (
-        Option("--columns", str, "Cluster only these columns: names or numbers from 1, with commas"),
+        Option("--columns", str, "Cluster only these: names or numbers from 1, with commas"),
         Option("--ignore", str, "Leave out these columns"),
         Option("--header", bool, "The first row holds names (default: looked at); or --no-header"),
         Option("--decimal", str, "The decimal sign, a comma or a point (default: looked at)",
                _one_of(",", ".")),
         Option("--missing", str, "Rows with missing entries: error (default) or drop",
                _one_of("error", "drop")),
-        Option("--standardize", bool, "Scale each column to standard deviation 1 for the distances")),
+        Option("--standardize", bool, "Scale columns to standard deviation 1 for the distances")),
     "output": (
         Option("--out", str, "Write the label of each row: .csv, .tsv, .npy or .pt"),
         Option("--append", bool, "Write the input's rows into --out, a column cluster beside them"),
@@ -39,9 +39,9 @@ common = {
         Option("--quiet", bool, "Print no report and no progress"),
         Option("--force", bool, "Replace files that exist")),
     "run": (
-        Option("--predict", str, "Find no clusters: label rows by the centroids of this model: .npz"),
+        Option("--predict", str, "Find no clusters: label rows by this model's centroids: .npz"),
         Option("--seed", int, "The same seed, the same clusters (default: 0)", _seeds),
-        Option("--device", str, "auto (cuda if there is one, the default), cpu, cuda, cuda:1 or mps"),
+        Option("--device", str, "auto (cuda if there is one; the default), cpu, cuda:1, mps"),
         Option("--max-iters", int, "At most this many iterations (default: 300)",
                _least(1, "iteration"))),
 }
@@ -82,8 +82,8 @@ def parser(
     a = algorithms[name]
     others = "\n".join(f"  {n:<14} {o.about}" for n, o in algorithms.items())
     p = _Parser("clusterlearn", usage=f"clusterlearn [{' | '.join(algorithms)}] [POINTS] [options]",
-                description=f"{_about}\n\nalgorithms (without a name: kmeans; clusterlearn NAME --help "
-                            f"shows the options of each):\n{others}",
+                description=f"{_about}\n\nalgorithms (without a name: kmeans; clusterlearn NAME "
+                            f"--help shows the options of each):\n{others}",
                 formatter_class=_Help, allow_abbrev=False, add_help=False)
     p.add_argument("points", nargs="?", help=argparse.SUPPRESS)
     for title, options in ((a.title, a.options), *common.items()):

@@ -107,7 +107,8 @@ def write_whole(
 # %% ../nbs/87a_output.ipynb #58bf14ea
 def _table(rows, suffix): # Rows of cells as the bytes of a csv or tsv file
     out = io.StringIO()
-    csv.writer(out, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n").writerows(rows)
+    sep = "\t" if suffix == ".tsv" else ","
+    csv.writer(out, delimiter=sep, lineterminator="\n").writerows(rows)
     return out.getvalue().encode()
 
 def _entries(result): # A label for each row or pixel of the input, -1 for those left out
@@ -149,7 +150,8 @@ class Model(NamedTuple):
     spread: Tensor
     names: list|None
 
-def model_file(result, suffix): # A model as the bytes of an npz file
+def model_file(result:Result, suffix:str=".npz")->bytes: # The file
+    "What `load_model` reads, as npz."
     f, c = io.BytesIO(), result.centroids
     mean = torch.zeros_like(c[0]) if result.mean is None else result.mean
     spread = torch.ones_like(c[0]) if result.spread is None else result.spread

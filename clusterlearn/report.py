@@ -112,7 +112,8 @@ def report_json(
     "The report for a program: all clusters, all digits."
     found, (n, d) = result.found, result.data.points.shape
     told = {"algorithm": result.algorithm, "points": n, "dimensions": d,
-            "clusters": len(result.sizes), "iterations": found.n_iter, "converged": not found.limited, **found.facts,
+            "clusters": len(result.sizes), "iterations": found.n_iter,
+            "converged": not found.limited, **found.facts,
             "standardized": result.spread is not None, "seconds": result.seconds,
             "device": str(result.device), "columns": names_of(result.data),
             "sizes": result.sizes.tolist(), "centroids": result.centroids.tolist(),
