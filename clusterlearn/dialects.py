@@ -67,7 +67,7 @@ def rows_of(
 
 # %% ../nbs/62a_dialects.ipynb #04e13904
 _missing = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "#N/A",
-            "?"]
+            "\\N", "?"]
 _words = dict.fromkeys(_missing, float("nan")) | {"True": 1., "TRUE": 1., "true": 1., "False": 0.,
                                                  "FALSE": 0., "false": 0.}
 
@@ -118,8 +118,9 @@ def _score(rows): # How well rows of cells make a table of numbers, from 0 to 1;
     cells = [c for _, row in (rows[1:] or rows) for c in row]
     good, first = sum(map(_numeric, cells)) / len(cells), rows[0][1]
     header = 1. if len(first) == width else .9 if len(first) == width - 1 else .5
-    if width == 1 and any("," in c for c in cells) and ("," in first[0] or _numeric(first[0])):
-        header = .3         # one column of decimal commas needs a name without one
+    odd = set(first[0]) & set(",;\t|") or _numeric(first[0])
+    if width == 1 and odd and any("," in c for c in cells):
+        header = .3         # one column of decimal commas needs a name, and one without separators
     return times / len(rows) * (good + .01) * header, width
 
 def _split(lines, seps): # The best separator and its rows
@@ -173,7 +174,10 @@ def find_dialect(
 )->Dialect:
     "Find how a text file holds its table; `ValueError` if it holds none, or that is uncertain."
     name = name or path
-    with open_binary(path) as f: head, whole = f.read(2**16), not f.read(1)
+    with open_binary(path) as f:
+        head = f.read(2**16)
+        while head.count(b"\n") < 20 and len(head) < 2**24 and (more := f.read(2**20)): head += more
+        whole = not f.read(1)
     encoding, text = _decoded(head, whole)
     lines = io.StringIO(text, newline="").readlines()[:None if whole else -1][:2000]
     skip, said, comment = _opening(lines)

@@ -52,7 +52,8 @@ def _check_width(d, name, line, cells): # Each row has as many cells as the firs
                      f"{d.width}{hint}")
 
 def _first_fault(d, name, faults, good, chosen): # The error about cells that are no numbers
-    texts = [i for i in chosen if i in faults and not good[i]]
+    text = lambda c: number(c) is None and number(c, ",", ".") is None
+    texts = [i for i in chosen if i in faults and not good[i] and text(faults[i][1])]
     if texts and len(texts) < len(chosen):
         raise _text_columns(name, [(d.names[i] if d.names and d.names[i] else str(i + 1),
                                    f"{faults[i][1]!r} in row {faults[i][0]}") for i in texts])
@@ -60,8 +61,9 @@ def _first_fault(d, name, faults, good, chosen): # The error about cells that ar
     i = min(faults, key=lambda i: (faults[i][0], i))
     line, cell = faults[i]
     hint = ""
-    if line == 1 + d.skip and not d.names:
-        hint = "; if this row holds names: header=True (--header)"
+    if line == 1 + d.skip:
+        hint = "; if this row holds names, " + ("remove what stands above it" if d.names else
+                                                "say header=True (--header)")
     if d.decimal == "." and number(cell, ",", ".") is not None:
         hint = "; if commas are decimal signs: decimal=',' (--decimal ,)"
     if d.decimal == "," and number(cell) is not None:

@@ -171,7 +171,7 @@ def test_text_columns_are_named_with_the_option_that_helps(tmp_path):
     found = read(written(tmp_path, 'A7,1,2.5\nB2,3,4\nC9,-5,6.25\n'), ignore='1')[0]
     right(found, ['column 2', 'column 3'])
 
-@pytest.mark.parametrize('gap', ['', 'NA', 'NaN', 'null', '#N/A', '?', ' '])
+@pytest.mark.parametrize('gap', ['', 'NA', 'NaN', 'null', '#N/A', '?', ' ', '\\N'])
 def test_missing_entries(tmp_path, gap):
     path = written(tmp_path, f'x,y\n1,2.5\n{gap},9\n3,4\n-5,6.25\n')
     why = r'row 3, column 1 \(x\) is (empty|missing).*--missing drop'
@@ -206,6 +206,8 @@ def test_missing_rows_and_blank_rows(tmp_path):
     ('x,y\nid,no\n1,2\n', "row 2, column 1 (x): 'id' is not a number"),
     ('x;y\n' + '1;2\n' * 3000 + '3;2,5\n', "row 3002, column 2 (y): '2,5' is not a number; if com"),
     ('x,y\na,b\nc,d\n', 'has no columns of numbers'),
+    ('x;y\n1,5;2.5\n3,5;4.5\n', "column 2 (y): '2.5' is not a number; if points are decimal"),
+    ('Sales 2024,\nx,y\n1,2\n', "'x' is not a number; if this row holds names, remove what"),
     ('x,y\n1,3 mm\n2,4 mm\n', '--ignore y')])
 def test_faults_have_an_address(tmp_path, text, message):
     "Every fault is one ValueError of one line that names the place"
@@ -228,6 +230,11 @@ def test_csv_keeps_every_digit(tmp_path_factory, rows):
     lines = [';'.join(repr(v).replace('.', ',') for v in r) for r in rows]
     found = load(written(folder, '\n'.join(lines)), decimal=',')
     assert_close(found.points, points, atol=0, rtol=0)
+
+def test_a_header_longer_than_the_first_look(tmp_path):
+    names = [f'{"c" * 200}{i}' for i in range(500)]
+    found, said = read(written(tmp_path, ','.join(names) + '\n' + 3 * (','.join('5' * 500) + '\n')))
+    assert found.names == names and found.points.shape == (3, 500) and not said
 
 def test_large_integers_are_exact(tmp_path):
     found = load(written(tmp_path, 't\n1757000001\n9007199254740991\n'))
