@@ -162,11 +162,17 @@ def append_column(
 )->bytes: # The file, in the table's own dialect
     "The table's rows with one more column; rows that are no points get an empty cell."
     d, out = loaded.source, io.StringIO()
-    sep = "\t" if d.sep == " " else d.sep
+    sep, entries = "\t" if d.sep == " " else d.sep, iter(cells)
+    if loaded.kept is not None:
+        entries = iter([next(entries) if k else "" for k in loaded.kept.tolist()])
     table = csv.writer(out, delimiter=sep, lineterminator="\n")
     if d.names: table.writerow([*d.names, title])
-    kept, entries = None if loaded.kept is None else loaded.kept.tolist(), iter(cells)
-    with _text(d) as f:
-        for i, (_, row) in enumerate(rows_of(f, d.sep)):
-            table.writerow([*row, next(entries) if kept is None or kept[i] else ""])
+    with _text(d) as f: text = f.read()
+    if '"' in text or d.sep == " ":
+        rows = rows_of(io.StringIO(text, newline=""), d.sep)
+        table.writerows([*row, entry] for (_, row), entry in zip(rows, entries))
+    else:                                    # without quotes a line is a row
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        rows = (line for line in lines if line.strip(sep + " "))
+        out.writelines(f"{row}{sep}{entry}\n" for row, entry in zip(rows, entries))
     return out.getvalue().encode(d.encoding, errors="replace")
