@@ -8,7 +8,7 @@ READY  := $(VENV)/.installed
 BENCH  := .venv-bench
 PEERS  := benchmarks/requirements$(if $(shell command -v nvidia-smi),-gpu).txt
 
-.PHONY: help demo test bench notebooks readme docs clean
+.PHONY: help demo test quick bench notebooks readme docs preview clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what there is
@@ -24,6 +24,9 @@ demo: $(READY)  ## Cluster blobs, a csv and a photograph from the command line, 
 
 test: $(READY)  ## Run and compare every notebook, run every test; nothing in the working tree changes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+quick: $(READY)  ## Lint, files in step, names and links; and what NB names (NB="nbs/00_data.ipynb tests/test_data.py")
+	$(BIN)/python -m pytest -q tests/test_sync.py tests/test_links.py $(NB)
 
 $(BENCH)/.installed: settings.ini setup.py constraints.txt $(wildcard benchmarks/requirements*.txt)
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -42,11 +45,14 @@ readme: $(READY)  ## Write README.md and its pictures from nbs/index.ipynb
 
 docs: $(READY)  ## Make the site in _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo 'make docs needs Quarto: install it from https://quarto.org, then try again.'; exit 1; }
-	rm -rf _proc
-	$(BIN)/nbdev_proc_nbs
+	$(BIN)/python -m tools.site
 	cd _proc && quarto render --no-cache
 	rm -rf _docs && mv _proc/_docs _docs
 
+preview: $(READY)  ## Make a plain form of the site in _preview, by Pandoc, without Quarto
+	$(BIN)/python -m tools.site
+	$(BIN)/python -m tools.preview
+
 clean:  ## Remove what was built, but no environment
-	rm -rf _docs _proc build dist demo *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml
+	rm -rf _docs _proc _preview build dist demo *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml
 	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +

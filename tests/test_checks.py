@@ -60,7 +60,7 @@ def sound(tmp_path_factory):
     "A project with two chapters in which every check passes"
     p = tmp_path_factory.mktemp('project')
     (p/'nbs').mkdir()
-    shutil.copy(root/'settings.ini', p)
+    for name in 'settings.ini', 'pyproject.toml': shutil.copy(root/name, p)
     (p/'Makefile').write_text('test:\n\ttrue\nreadme:\n\ttrue\n')
     (p/'_quarto.yml').write_text(yml)
     (p/'nbs/_quarto.yml').symlink_to('../_quarto.yml')
@@ -78,8 +78,8 @@ def sound(tmp_path_factory):
           md('# Size\n\n> Larger'), badge('01_size'), code('#| default_exp size'),
           code('#| exports\nfrom clusterlearn.shape import area'),
           md('### More {#scale}'), code(scale))
-    write(p/'nbs/90_api.ipynb',
-          md('# Reference\n\n> All names'), code('show_doc(area)'), code('show_doc(size.scale)'))
+    write(p/'nbs/90_api.ipynb', md('# Reference\n\n> All names'),
+          md(f'[area]({address}/reference/shape.html#area)'))
     write(p/'nbs/index.ipynb',
           md('# clusterlearn\n\n> Small'), md('See [shapes](00_shape.ipynb#area).'),
           code('#| hide\nsecret = 1'),
@@ -96,7 +96,7 @@ def project(sound, tmp_path):
     shutil.copytree(sound, tmp_path/'p', symlinks=True)
     return tmp_path/'p'
 
-every = [checks.sync, checks.width, checks.notebook_rules, checks.sidebar, links.links, names.names,
+every = [checks.sync, checks.lint, checks.notebook_rules, checks.sidebar, links.links, names.names,
          names.imports, names.backticks, readme.problems, quarto.option_lines, quarto.markdown]
 
 @pytest.mark.parametrize('check', every, ids=lambda c: c.__name__)
@@ -141,6 +141,8 @@ faults = {
         ('no `make tests`', shape, '`make test`', '`make tests`'),
         ('two headings have the id area', shape, '`area` takes', '## A {#area}'),
         ('its badge opens 01_size.ipynb', shape, r'nbs/00_shape.ipynb\"', r'nbs/01_size.ipynb\"'),
+        ('shape.html#aria: no such name', api, 'shape.html#area', 'shape.html#aria'),
+        ('form.html: no such module', api, 'shape.html#area', 'form.html'),
         ('no "Open in Colab"', shape, 'google.com/github', 'google.com/git')],
     checks.sidebar: [
         ('01_size.ipynb is not in the sidebar', '_quarto.yml', '01_size.ipynb, ', ''),
@@ -153,10 +155,12 @@ faults = {
         ('loses its link', shape, '<a href', '[![x](y)](z)\\n\\n<a href')],
     names.names: [
         ('no heading {#area}', shape, ' {#area}', ''),
-        ('show_doc(scale) is needed 1 times', api, 'size.scale', 'size.other')],
+        ('size.scale has no docstring', size_py, '"`w` times', 'w * "`w` times')],
     names.imports: [
         ('shape imports clusterlearn.size', shape_py, 'def area',
          'from .size import scale\ndef area'),
+        ('form a circle: clusterlearn.shape -> clusterlearn.size -> clusterlearn.shape', shape_py,
+         'def area', 'from .size import scale\ndef area'),
         ('import from the module itself', size_py, '.shape import', '. import')],
     names.backticks: [
         ('`aria` is unknown', shape, '`area` takes', '`aria` takes'),
@@ -199,10 +203,11 @@ def test_a_time_must_be_stored(project):
     said, = checks.notebook_rules(project)
     assert said == '00_shape.ipynb: cell 1: `#| timing` but nothing is stored'
 
-def test_wide_code_is_found(project):
+def test_lint_is_found(project):
     (project/'tools').mkdir()
-    (project/'tools/a.py').write_text('x' * 101)
-    assert checks.width(project) == ['tools/a.py line 1: 101 columns']
+    (project/'tools/a.py').write_text(f'import os\nx = "{"y" * 96}"\n')
+    said = '\n'.join(checks.lint(project))
+    assert 'tools/a.py:1:8: F401' in said and 'tools/a.py:2:101: E501' in said
 
 #  The README
 
@@ -253,7 +258,7 @@ def test_of_pictures_only_the_kind_is_compared():
 #  Storing outputs
 
 def test_outputs_are_stored_whole_or_not_at_all(project, monkeypatch):
-    cfg,a = cells.settings(project),project/'nbs/a.ipynb'
+    a = project/'nbs/a.ipynb'
     write(a, code('print(1)\nprint(2)', text('old')), code('#| cuda\n1 / 0', text('kept')))
     store.main([a])
     first,second = cells.load(a).cells

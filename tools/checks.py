@@ -61,13 +61,12 @@ def sync(root):
             res.append(f'{n}: stale (nbdev_export; nbdev_clean): {how}')
     return res
 
-def width(root):
-    "Scripts and tests keep to 100 columns, as cells do"
-    paths = [p for d in ('', 'tools', 'tests') for p in sorted((root/d).glob('*.py'))]
-    lines = [(p, i, line) for p in paths
-             for i,line in enumerate(p.read_text(encoding='utf-8').splitlines(), 1)]
-    return [f'{p.relative_to(root)} line {i}: {len(line)} columns' for p,i,line in lines
-            if len(line) > 100]
+def lint(root):
+    "What ruff finds in scripts, tests and the library; pyproject.toml says what it looks for"
+    ran = subprocess.run([tool('ruff'), 'check', '--no-cache', '--output-format', 'concise', '.'],
+                         cwd=root, capture_output=True, text=True)
+    if ran.returncode > 1: return [f'ruff failed: {ran.stderr.strip()}']
+    return [line for line in ran.stdout.splitlines() if re.match(r'\S+:\d+:\d+: ', line)]
 
 #  Rules for notebooks
 

@@ -56,13 +56,28 @@ def has(path, anchor):
 
 def _repo(cfg): return cfg['git_url'].partition('://')[2].partition('/')[2]
 
+@lru_cache(None)
+def _referable(root):
+    "The pages of the reference and the names on them"
+    from tools.names import exported, modules
+    short = lambda name: name.partition('.')[2].replace('.', '_')
+    return {f'reference/{short(name)}.html': set(exported(path)[1])
+            for name,path,_ in modules(root)}
+
+def _referred(link, name, anchor, root):
+    "A link into the reference, which is made with the site"
+    names = _referable(root).get(name)
+    if names is None: yield f'{link}: no such module'
+    elif anchor and anchor not in names: yield f'{link}: no such name there'
+
 def _outside(link, root, cfg):
     "A link to the web is not followed, unless the site or the repository there is this project's"
     site = cfg['doc_host'] + cfg['doc_baseurl'] + '/'
     if link.startswith(site):
         name,_,anchor = link[len(site):].partition('#')
         found = [p for p in notebooks(root) if page(p.name) == name.removesuffix('.html')]
-        if name and not found: yield f'{link}: no such page'
+        if name.startswith('reference/'): yield from _referred(link, name, anchor, root)
+        elif name and not found: yield f'{link}: no such page'
         elif anchor and not has(found[0], anchor): yield f'{link}: no such place'
     inside = rf'/{re.escape(_repo(cfg))}/(?:blob|raw|tree|edit)/{cfg["branch"]}/([^#?]+)'
     file = re.search(inside, link)

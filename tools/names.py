@@ -1,6 +1,5 @@
-"Checks on names: each has its heading and reference, imports point backwards, backticks resolve."
+"Checks on names: each has its heading and docstring, imports form no circle, backticks resolve."
 import ast, builtins, importlib, io, keyword, os, re, token, tokenize
-from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,30 +25,19 @@ def exported(path):
     defined = {t.name for t in tree if isinstance(t, (ast.FunctionDef, ast.ClassDef))}
     return names, [n for n in names if n in defined]
 
-def _reference(root):
-    "What the reference shows: how often show_doc gets each name, and the names in backticks"
-    path = root/'nbs/90_api.ipynb'
-    cells = load(path).cells if path.exists() else []
-    calls = [n for c in cells for t in c.parsed_() or [] for n in ast.walk(t)
-             if isinstance(n, ast.Call) and getattr(n.func, 'id', '') == 'show_doc' and n.args]
-    told = [s for c in cells if c.cell_type == 'markdown' for s in span.findall(prose(c.source))]
-    last = lambda name: name.split('.')[-1]
-    return Counter(last(ast.unparse(n.args[0])) for n in calls), set(map(last, told))
-
 def names(root):
-    "Every public name has a heading with its id in its chapter, and its place in the reference"
-    docs,told = _reference(root)
-    res,public = [],Counter()
+    "Every public name has a heading with its id in its chapter, and says what it does"
+    res = []
     for name,path,chapter in modules(root):
         ids = set(anchors([t for _,t in texts(chapter)])) if chapter.exists() else set()
         every,defined = exported(path)
-        public.update(defined)
         res += [f'{chapter.name}: no heading {{#{n.lower()}}} for {name}.{n}' for n in every
                 if n.lower() not in ids]
-        res += [f'90_api.ipynb: {name}.{n} is not mentioned' for n in every
-                if n not in defined and n not in told | docs.keys()]
-    return res + [f'90_api.ipynb: show_doc({n}) is needed {c} times and there {docs[n]} times'
-                  for n,c in sorted(public.items()) if docs[n] < c]
+        tree = ast.parse(path.read_text(encoding='utf-8')).body
+        silent = [t.name for t in tree if getattr(t, 'name', '') in defined
+                  and not ast.get_docstring(t)]
+        res += [f'{chapter.name}: {name}.{n} has no docstring' for n in silent]
+    return res
 
 #  Imports
 
@@ -62,18 +50,49 @@ def _imported(node, name, mods):
     asked = [a.name for a in node.names if a.name != '__version__']
     return {f'{base}.{a}' if f'{base}.{a}' in mods else base for a in asked}
 
+def storey(notebook):
+    "Ground 0, course 1, engine room 2: who may import whom; `plot` and `exercise` serve all"
+    number = int(re.match(r'\d+', notebook)[0])
+    return 0 if 60 <= number <= 63 else 1 if number < 60 else 2
+
+def top_imports(tree):
+    "Import statements that run when the module is imported, not those inside functions"
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)): yield node
+        elif isinstance(node, (ast.If, ast.Try)): yield from top_imports(node)
+
+def circle(graph):
+    "A path through the imports that comes back to where it began, or None"
+    def walk(at, path):
+        if at in path: return path[path.index(at):] + [at]
+        if at in done: return None
+        for to in sorted(graph.get(at, ())):
+            found = walk(to, [*path, at])
+            if found: return found
+        done.add(at)
+    done = set()
+    return next(filter(None, (walk(m, []) for m in sorted(graph))), None)
+
 def imports(root):
-    "A module imports only from notebooks with a lower number; everybody may look into plot"
+    """Imports form no circle. Ground rooms (60 to 63) import each other only, a chapter imports
+    ground rooms and chapters with a lower number, the engine room may import everything"""
     lib,mods = settings(root)['lib_path'],{name: chapter for name,_,chapter in modules(root)}
     number = lambda name: re.match(r'\d+[a-z]?', mods[name].name)[0]
-    res = []
+    res,graph = [],{}
     for name,path,_ in modules(root):
-        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        for node in top_imports(ast.parse(path.read_text(encoding='utf-8'))):
             for m in _imported(node, name, mods):
                 if m.split('.')[0] != lib or m == f'{lib}.plot': continue
-                if m not in mods: res.append(f'{name} imports {m}: import from the module itself')
-                elif number(m) >= number(name): res.append(f'{name} imports {m}, which comes later')
-    return res
+                if m not in mods:
+                    res.append(f'{name} imports {m}: import from the module itself')
+                    continue
+                graph.setdefault(name, set()).add(m)
+                mine,theirs = storey(mods[name].name),storey(mods[m].name)
+                if theirs > mine: res.append(f'{name} imports {m}, which is a storey above')
+                elif mine == theirs == 1 and number(m) >= number(name):
+                    res.append(f'{name} imports {m}, which comes later')
+    found = circle(graph)
+    return res + ([f'imports form a circle: {" -> ".join(found)}'] if found else [])
 
 #  Backticks
 

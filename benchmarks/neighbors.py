@@ -1,0 +1,160 @@
+"""Neighbours against other libraries: exact and approximate search, and the first call of a process.
+
+`wrong` counts the indices that differ from direct float64 differences, on a sample of 200 queries;
+`recall` is the share of the true neighbours found. Times include building the index, except where
+`index` gives its seconds apart. A library that is not installed is left out."""
+import importlib.util, os, subprocess, sys, tempfile
+import torch
+from benchmarks.harness import race, timed
+from clusterlearn.data import blobs, uniform
+from clusterlearn.neighbors.lists import build_lists, lists_nearest
+from clusterlearn.neighbors.lsh import LSH
+from clusterlearn.neighbors.search import neighbors, neighbors_direct
+
+packages = ('scikit-learn', 'scipy', 'faiss-cpu', 'hnswlib', 'pynndescent', 'numba')
+k = 10
+
+def key(record): return record['workload']
+
+def _there(name): return importlib.util.find_spec(name) is not None
+
+def _clustered(n, d):
+    "About √n clusters, in random order, as data comes"
+    groups = round(n ** .5)
+    x = blobs(groups, -(-n // groups), d, var=9., random_state=0).points[:n]
+    return x[torch.randperm(n, generator=torch.Generator().manual_seed(1))]
+
+def _trees(x):
+    from scipy.spatial import cKDTree
+    from sklearn.neighbors import KDTree, NearestNeighbors
+    z, threads = x.double().numpy(), torch.get_num_threads()
+    return {'scipy cKDTree': lambda: cKDTree(z).query(z, k, workers=threads)[1],
+            'sklearn kd_tree': lambda: KDTree(z).query(z, k)[1],
+            'sklearn kd_tree, all cores': lambda: NearestNeighbors(
+                n_neighbors=k, algorithm='kd_tree', n_jobs=threads).fit(z).kneighbors(z)[1]}
+
+def _faiss_flat(x):
+    import faiss
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index = faiss.IndexFlatL2(x.shape[1])
+    index.add(x.numpy())
+    return index.search(x.numpy(), k)[1]
+
+def _faiss_ivf(x, probes):
+    import faiss
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(x.shape[1]), x.shape[1], round(len(x) ** .5))
+    index.train(x.numpy())
+    index.add(x.numpy())
+    def search(p):
+        index.nprobe = p
+        return index.search(x.numpy(), k)[1]
+    return {f'faiss IVF, nprobe {p}': lambda p=p: search(p) for p in probes}
+
+def _hnsw(x):
+    import hnswlib
+    index = hnswlib.Index('l2', x.shape[1])
+    index.init_index(len(x), M=16, ef_construction=100)
+    index.set_num_threads(torch.get_num_threads())
+    index.add_items(x.numpy())
+    index.set_ef(50)
+    return {'hnswlib, ef 50': lambda: index.knn_query(x.numpy(), k)[0]}
+
+def _pynndescent(x):
+    from pynndescent import NNDescent
+    return {'pynndescent': lambda: NNDescent(x.numpy(), n_neighbors=k + 1).neighbor_graph[0][:, :k]}
+
+def _judge(x):
+    "How many indices of a sample are not those of direct differences, and the recall"
+    rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(2))[:200]
+    want = neighbors_direct(x, x[rows], k)[1]
+    def check(found):
+        got = torch.as_tensor(found)[rows].long()
+        hit = (got[:, :, None] == want[:, None]).any(2).double().mean().item()
+        return dict(wrong=int((got != want).sum()), recall=hit)
+    return check
+
+def _record(workload, x, ways, repeats, index=None):
+    times = race(ways, repeats, check=_judge(x))
+    return dict(workload=workload, n=len(x), d=x.shape[1], k=k, threads=torch.get_num_threads(),
+                index=index or {}, times=times)
+
+def _exact(workload, x, engine, repeats):
+    ways = {f'clusterlearn {engine}': lambda: neighbors(x, k=k, engine=engine).indices}
+    if x.shape[1] <= 10: ways |= _trees(x)
+    elif _there('faiss'): ways['faiss flat'] = lambda: _faiss_flat(x)
+    return _record(workload, x, ways, repeats)
+
+def _lists(workload, x, repeats):
+    "Indexes are built before; their seconds stand in `index`"
+    seconds, lists = timed(lambda: build_lists(x))
+    index, probes = {'clusterlearn lists': seconds}, (1, 4, 16)
+    ways = {'clusterlearn lists, exact': lambda: lists_nearest(x, x, k, lists=lists)[1]}
+    for p in probes:
+        ways[f'clusterlearn lists, nprobe {p}'] = lambda p=p: lists_nearest(
+            x, x, k, nprobe=p, lists=lists)[1]
+    index['clusterlearn LSH'], lsh = timed(lambda: LSH(10, 10, width=60., random_state=0).fit(x))
+    ways['clusterlearn LSH'] = lambda: lsh.query(x, k).indices
+    makers = {'hnswlib': _hnsw, 'pynndescent': _pynndescent}
+    if _there('faiss'):
+        ways['faiss flat'] = lambda: _faiss_flat(x)
+        index['faiss IVF'], more = timed(lambda: _faiss_ivf(x, probes))
+        ways |= more
+    for name, make in makers.items():
+        if _there(name):
+            index[name], more = timed(lambda: make(x))
+            ways |= more
+    return _record(workload, x, ways, repeats, index)
+
+def _radius(workload, x, radius, repeats):
+    from sklearn.neighbors import KDTree
+    from scipy.spatial import cKDTree
+    z = x.double().numpy()
+    ways = {'clusterlearn tree': lambda: neighbors(x, radius=radius, engine='tree'),
+            'sklearn kd_tree': lambda: KDTree(z).query_radius(z, radius, return_distance=True),
+            'scipy cKDTree': lambda: cKDTree(z).query_ball_point(
+                z, radius, workers=torch.get_num_threads())}
+    found = neighbors(x, radius=radius, engine='tree')
+    return dict(workload=workload, n=len(x), d=x.shape[1], radius=radius,
+                threads=torch.get_num_threads(), pairs=len(found.indices), times=race(ways, repeats))
+
+_call = '''import sys, time, torch
+from clusterlearn.data import uniform
+x = uniform({n}, {d}, random_state=0).double()
+begin = time.perf_counter()
+{call}
+print(time.perf_counter() - begin)'''
+
+_calls = {'clusterlearn': 'from clusterlearn.neighbors.search import neighbors\nneighbors(x, k=10)',
+          'sklearn': 'from sklearn.neighbors import NearestNeighbors\n'
+                     'NearestNeighbors(n_neighbors=10, n_jobs=-1).fit(x.numpy()).kneighbors()'}
+
+def _first(n, d, repeats):
+    "Seconds of the first call in new processes, imports included, without machine code on disk"
+    best = {}
+    for _ in range(repeats):
+        for name, call in _calls.items():
+            with tempfile.TemporaryDirectory() as empty:
+                out = subprocess.run([sys.executable, '-c', _call.format(n=n, d=d, call=call)],
+                                     env=os.environ | {'NUMBA_CACHE_DIR': empty}, check=True,
+                                     capture_output=True, text=True).stdout
+            best[name] = min(best.get(name, float('inf')), float(out))
+    return dict(workload=f'first call {n}×{d}', n=n, d=d, k=k, **best,
+                speedup=best['sklearn'] / best['clusterlearn'])
+
+def run(quick):
+    "Yield a record for each workload"
+    if quick:
+        yield _exact('uniform', uniform(20_000, 3, random_state=0), 'tree', 2)
+        yield _exact('noise', uniform(8_000, 64, random_state=0), 'products', 2)
+        yield _lists('clustered', _clustered(8_000, 64), 1)
+        yield _radius('radius', uniform(20_000, 3, random_state=0), 3., 2)
+        yield _first(5_000, 3, 1)
+        return
+    for n, d, repeats in ((1_000_000, 3, 3), (100_000, 3, 5), (100_000, 8, 2)):
+        yield _exact(f'uniform {n}×{d}', uniform(n, d, random_state=0), 'tree', repeats)
+    for n, d in ((100_000, 64), (20_000, 784)):
+        yield _exact(f'noise {n}×{d}', uniform(n, d, random_state=0), 'products', 2)
+    yield _lists('clustered 100000×64', _clustered(100_000, 64), 2)
+    yield _radius('radius 100000×3', uniform(100_000, 3, random_state=0), 2., 3)
+    for n, d in ((1_000, 3), (5_000, 3), (20_000, 3), (100_000, 3), (20_000, 8), (5_000, 30)):
+        yield _first(n, d, 3)

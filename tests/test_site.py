@@ -1,0 +1,198 @@
+"The site as its own step and Pandoc make it, without Quarto: links, places, pictures."
+import re, shutil, subprocess, sys
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+from tools import checks, reference, site
+from tools.cells import root
+
+
+@pytest.fixture(scope='session')
+def made(tmp_path_factory):
+    "A copy of the project in which the site is prepared, and its pages"
+    to = tmp_path_factory.mktemp('site')
+    checks.copy(root, to)
+    for tool in 'tools.site', 'tools.preview':
+        subprocess.run([sys.executable, '-m', tool], cwd=to, check=True, capture_output=True)
+    return to/'_preview'
+
+
+class Page(HTMLParser):
+    "Ids, links, pictures without words, and links inside links of a page"
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.silent, self.nested, self.depth = [], [], [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if 'id' in attrs: self.ids.append(attrs['id'])
+        if tag == 'img' and not (attrs.get('alt') or '').strip():
+            self.silent.append(self.get_starttag_text()[:80])
+        if tag == 'a' and 'href' in attrs:
+            if self.depth: self.nested.append(attrs['href'])
+            self.links.append(attrs['href'])
+            self.depth += 1
+
+    def handle_endtag(self, tag):
+        if tag == 'a': self.depth = max(0, self.depth - 1)
+
+
+@pytest.fixture(scope='session')
+def pages(made):
+    return {p.relative_to(made).as_posix(): Page(p.read_text(encoding='utf-8'))
+            for p in sorted(made.rglob('*.html')) if p.name != 'head.html'}
+
+
+def none(problems): assert not problems, '\n' + '\n'.join(problems)
+
+
+def test_links_stay_inside_and_lead_somewhere(made, pages):
+    res = []
+    for name,page in pages.items():
+        for link in page.links:
+            if re.match(r'\w+:', link):
+                if 'clusterlearn.github.io' in link: res.append(f'{name}: {link} is absolute')
+                continue
+            path,_,anchor = link.partition('#')
+            to = made/(path[1:] or name) if path[:1] in ('', '/') else (made/name).parent/path
+            if not to.exists(): res.append(f'{name}: {link}: no such page')
+            elif anchor and to.suffix == '.html':
+                other = to.resolve().relative_to(made.resolve()).as_posix()
+                if anchor not in pages[other].ids: res.append(f'{name}: {link}: no such place')
+    none(res)
+
+
+def test_ids_are_unique_and_links_not_nested(pages):
+    res = [f'{name}: {i} {n} times' for name,page in pages.items()
+           for i,n in Counter(page.ids).items() if n > 1]
+    none(res + [f'{name}: {link} inside a link' for name,page in pages.items()
+                for link in page.nested])
+
+
+def test_every_picture_has_words(pages):
+    none([f'{name}: {img}' for name,page in pages.items() for img in page.silent])
+
+
+def test_nothing_comes_from_elsewhere(made):
+    "No script, style, font or picture from the web: the site works from a USB stick"
+    res = []
+    for p in sorted(made.rglob('*.html')):
+        text = p.read_text(encoding='utf-8')
+        for m in re.finditer(r'<(script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]+)', text):
+            res.append(f'{p.relative_to(made)}: {m[1]} {m[2][:80]}')
+    none(res)
+
+
+def test_the_reference_is_whole():
+    "Each public name has what its page needs; no markdown is left inside code"
+    res = []
+    for name,_,text in reference.pages(root):
+        for block in re.findall(r'```python\n(.*?)```', text, re.S):
+            if re.search(r'\]\(\S+\)', block) and '](' in block and 'print' not in block:
+                res.append(f'{name}: a link inside code: {block[:60]}')
+        for entry in re.split(r'^## ', text, flags=re.M)[1:]:
+            if re.search(r'^\w+\(\*args, \*\*kwargs\)', entry, re.M):
+                res.append(f'{name}: {entry.split()[0]} without fields')
+    none(res)
+
+
+def test_backtick_links_that_lead_nowhere_become_plain():
+    ids = {'a.html': {'x'}}
+    text = '[`x`](a.html#x), [`_y`](a.html#_y), [[`x`](a.html#x)](b.ipynb), [`z`](https://q.org)'
+    assert site.unlinked(text, ids) == '[`x`](a.html#x), `_y`, [`x`](b.ipynb), [`z`](https://q.org)'
+
+
+def test_only_imports_fold():
+    assert site.only_imports('import a\nfrom b import (c,\n               d)\nimport e\nimport f')
+    assert not site.only_imports('import a\nimport b\nimport c\nx = 1')
+    assert not site.only_imports('import a')
+
+
+#  In a browser
+
+try: from playwright import sync_api as playwright
+except ImportError: playwright = None
+chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome',
+                                                'google-chrome-stable'))), None)
+in_a_browser = pytest.mark.skipif(not (playwright and chromium),
+                                  reason='needs playwright and a browser (apt-get install chromium)')
+modes = {'wide and light': (1400, 'light'), 'a phone in the dark': (390, 'dark')}
+
+
+@pytest.fixture(scope='module')
+def browser():
+    with playwright.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        yield b
+        b.close()
+
+
+def visited(browser, made, mode, look):
+    "What `look` finds on each page, and what the browser complains about"
+    width,scheme = modes[mode]
+    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+    page,said,res = context.new_page(), [], []
+    page.on('console', lambda m: said.append(m.text) if m.type == 'error' else None)
+    page.on('pageerror', lambda e: said.append(str(e)))
+    for path in sorted(made.rglob('*.html')):
+        if path.name == 'head.html': continue
+        name = path.relative_to(made).as_posix()
+        said.clear()
+        page.goto(path.as_uri())
+        res += [f'{name}: {p}' for p in [*look(page, name), *said]]
+    context.close()
+    return res
+
+
+def sideways(page):
+    "What makes the page scroll sideways"
+    width = page.evaluate('[document.documentElement.scrollWidth, innerWidth]')
+    if width[0] > width[1]: yield f'scrolls sideways: {width[0]} of {width[1]} pixels'
+
+
+def playing(page):
+    "Players that do not change their picture when their slider moves"
+    sliders = page.locator('.clusterlearn-player input[type=range]')
+    for i in range(sliders.count()):
+        s = sliders.nth(i)
+        if int(s.get_attribute('max') or 0) < 1: continue
+        box = s.locator('xpath=ancestor::*[contains(@class, "clusterlearn-player")][1]')
+        before = box.screenshot()
+        s.evaluate('e => { e.value = e.value == e.max ? e.min : e.max;'
+                   ' e.dispatchEvent(new Event("input", {bubbles: true})) }')
+        page.wait_for_timeout(50)
+        if box.screenshot() == before: yield f'slider {i} changes nothing'
+
+
+def folding(page):
+    "Solutions that do not hide their code and output together"
+    for one in page.locator('details.solution').all():
+        inside = one.locator('pre').all()
+        if any(p.is_visible() for p in inside): yield 'a solution is open from the start'
+        one.locator('summary').first.click()
+        if not inside or not inside[0].is_visible(): yield 'a solution does not open'
+
+
+@in_a_browser
+@pytest.mark.parametrize('mode', modes)
+def test_pages_open_without_errors_and_fit(browser, made, mode):
+    def look(page, name):
+        yield from sideways(page)
+        if mode == 'wide and light':
+            yield from playing(page)
+            yield from folding(page)
+    none(visited(browser, made, mode, look))
+
+
+@in_a_browser
+@pytest.mark.parametrize('mode', modes)
+def test_axe_finds_no_serious_fault(browser, made, mode):
+    axe = pytest.importorskip('axe_playwright_python.sync_playwright').Axe()
+    def look(page, name):
+        found = axe.run(page).response['violations']
+        for v in found:
+            if v['impact'] in ('serious', 'critical'):
+                yield f'{v["id"]}: {v["nodes"][0]["html"][:90]} ({len(v["nodes"])} places)'
+    none(visited(browser, made, mode, look))
