@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['algorithms', 'Option', 'Task', 'Found', 'Algorithm', 'options_of']
 
-# %% ../nbs/87_algorithms.ipynb #f51cf9e7
-import sys
-from dataclasses import dataclass, field
+# %% ../nbs/87_algorithms.ipynb #e6169557
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Callable, NamedTuple
 
-import torch
 from torch import Tensor
 
 # %% ../nbs/87_algorithms.ipynb #0b86ec1e

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/42_cli.ipynb #8fe19a15
+# %% ../nbs/42_cli.ipynb #c33c93c1
 import importlib, os, re, sys, warnings
 
 # %% ../nbs/42_cli.ipynb #d6ae3e31
@@ -44,7 +44,7 @@ def _flush(): # Standard output, as far as its reader
         _mute()
         raise
 
-# %% ../nbs/42_cli.ipynb #b36305c1
+# %% ../nbs/42_cli.ipynb #b5c2e137
 def main(
     argv:list=None, # The words of the command line; those of this process if None
 )->int: # The exit status

@@ -10,7 +10,6 @@ import csv, warnings
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .checks import as_tensor, _from_column

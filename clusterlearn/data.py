@@ -6,7 +6,7 @@
 __all__ = ['n_clusters', 'n_samples', 'xyz_centroids', 'sample', 'sample_from_distribution', 'Blobs', 'blobs', 'rings', 'moons',
            'dense_and_sparse', 'uniform', 'portrait']
 
-# %% ../nbs/00_data.ipynb #affaeb65
+# %% ../nbs/00_data.ipynb #b935688f
 import math
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions.multivariate_normal import MultivariateNormal
 
-from .checks import as_generator, as_points, check_positive
+from .checks import as_generator, check_positive
 from .columns import Loaded
 from .files import load
 
@@ -41,7 +41,7 @@ def sample_from_distribution(
 xyz_centroids = torch.tensor([[27., 29., -10.], [-8., 32., 20.], [-8., -7., 7.],
                               [-27., 10., -25.], [31., -26., 15.], [10., 6., -30.]])
 
-# %% ../nbs/00_data.ipynb #8039f34a
+# %% ../nbs/00_data.ipynb #68fdb595
 class Blobs(NamedTuple):
     "Points with the answer: `points` (n, d), `labels` (n,) and `centroids` (k, d)."
     points: Tensor
@@ -50,7 +50,7 @@ class Blobs(NamedTuple):
 
 torch.serialization.add_safe_globals([Blobs])   # torch.save and torch.load(weights_only=True)
 
-# %% ../nbs/00_data.ipynb #38ff9227
+# %% ../nbs/00_data.ipynb #4a7d8bd9
 def blobs(
     n_clusters:int=6, # Number of clusters
     n_samples:int=250, # Points in each cluster
@@ -75,7 +75,7 @@ def _ring(n, radius, noise, g): # Points evenly spread on a circle, with normal 
     circle = radius * torch.stack([angle.cos(), angle.sin()], 1)
     return circle + noise * torch.randn(n, 2, generator=g)
 
-# %% ../nbs/00_data.ipynb #12a79019
+# %% ../nbs/00_data.ipynb #8cddf432
 def rings(
     n_samples:int=250, # Points on each ring
     radii:tuple=(5., 15., 25.), # One ring a radius
@@ -88,7 +88,7 @@ def rings(
     points = torch.cat([_ring(n_samples, r, noise, g) for r in radii])
     return points, torch.arange(len(radii)).repeat_interleave(n_samples)
 
-# %% ../nbs/00_data.ipynb #3b146a3f
+# %% ../nbs/00_data.ipynb #0ae480c3
 def moons(
     n_samples:int=250, # Points on each moon
     noise:float=1., # Standard deviation of the noise
@@ -103,7 +103,7 @@ def moons(
     points = torch.stack([x, y], -1) + noise * torch.randn(2, n_samples, 2, generator=g)
     return points.flatten(0, 1), torch.arange(2).repeat_interleave(n_samples)
 
-# %% ../nbs/00_data.ipynb #a962e424
+# %% ../nbs/00_data.ipynb #d69c3c0c
 def dense_and_sparse(
     n_samples:int=250, # Points in each of the two clusters
     var:tuple=(2., 60.), # Variance of the dense and of the sparse cluster
@@ -119,7 +119,7 @@ def dense_and_sparse(
     points = centres[:, None] + torch.tensor(var).sqrt()[:, None, None] * noise
     return points.flatten(0, 1), torch.arange(2).repeat_interleave(n_samples)
 
-# %% ../nbs/00_data.ipynb #8b9f9326
+# %% ../nbs/00_data.ipynb #8cc29237
 def uniform(
     n_samples:int=1500, # How many points
     dim:int=2, # Dimensions

@@ -153,7 +153,7 @@ def _names_of(path, rows, width, header): # The names in the first row, or None
     if not header: return None
     if len(first) > width and not any(first[width:]): return first[:width]
     odd = len(first) == 1 and set(first[0]) & set(",;\t|")      # another table's separator
-    if 1 < width == len(first) + 1 and not odd:    # R's write.table, or rows that end with a separator
+    if 1 < width == len(first) + 1 and not odd:  # R's write.table, or a separator ends each row
         return [*first, ""] if not any(r[-1] for r in below if len(r) == width) else ["", *first]
     return first
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['load_csv', 'append_column']
 
-# %% ../nbs/62b_tables.ipynb #3deabb79
-import csv, io, math, warnings
+# %% ../nbs/62b_tables.ipynb #c54fc6d8
+import csv, io, math
 
 import numpy as np
 import torch
