@@ -1,8 +1,9 @@
 "Clustering in PyTorch, from a loop that anyone can read to a library that is fast."
 __version__ = "0.1.0"
-from .data import blobs, load
+from .data import blobs
 from .density.dbscan import DBSCANResult, dbscan
 from .density.hdbscan import HDBSCANResult, hdbscan
+from .files import load
 from .kmeans.lloyd import k_means
 from .kmeans.protocol import KMeansResult
 from .kmeans.scatter import k_means_cluster

@@ -4,20 +4,19 @@
 
 # %% auto #0
 __all__ = ['n_clusters', 'n_samples', 'xyz_centroids', 'sample', 'sample_from_distribution', 'Blobs', 'blobs', 'rings', 'moons',
-           'dense_and_sparse', 'uniform', 'Loaded', 'load_csv', 'load_array', 'load_parquet', 'load_image', 'to_image',
-           'load', 'portrait']
+           'dense_and_sparse', 'uniform', 'portrait']
 
-# %% ../nbs/00_data.ipynb #affaeb65
-import csv, math, warnings
-from pathlib import Path
+# %% ../nbs/00_data.ipynb #b935688f
+import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions.multivariate_normal import MultivariateNormal
 
-from .checks import as_generator, as_points, as_tensor, check_positive
+from .checks import as_generator, check_positive
+from .columns import Loaded
+from .files import load
 
 # %% ../nbs/00_data.ipynb #88768e4f
 n_clusters = 6   # Groups in the course's data
@@ -49,7 +48,9 @@ class Blobs(NamedTuple):
     labels: Tensor
     centroids: Tensor
 
-# %% ../nbs/00_data.ipynb #38ff9227
+torch.serialization.add_safe_globals([Blobs])   # torch.save and torch.load(weights_only=True)
+
+# %% ../nbs/00_data.ipynb #4a7d8bd9
 def blobs(
     n_clusters:int=6, # Number of clusters
     n_samples:int=250, # Points in each cluster
@@ -74,7 +75,7 @@ def _ring(n, radius, noise, g): # Points evenly spread on a circle, with normal 
     circle = radius * torch.stack([angle.cos(), angle.sin()], 1)
     return circle + noise * torch.randn(n, 2, generator=g)
 
-# %% ../nbs/00_data.ipynb #12a79019
+# %% ../nbs/00_data.ipynb #8cddf432
 def rings(
     n_samples:int=250, # Points on each ring
     radii:tuple=(5., 15., 25.), # One ring a radius
@@ -87,7 +88,7 @@ def rings(
     points = torch.cat([_ring(n_samples, r, noise, g) for r in radii])
     return points, torch.arange(len(radii)).repeat_interleave(n_samples)
 
-# %% ../nbs/00_data.ipynb #3b146a3f
+# %% ../nbs/00_data.ipynb #0ae480c3
 def moons(
     n_samples:int=250, # Points on each moon
     noise:float=1., # Standard deviation of the noise
@@ -102,7 +103,7 @@ def moons(
     points = torch.stack([x, y], -1) + noise * torch.randn(2, n_samples, 2, generator=g)
     return points.flatten(0, 1), torch.arange(2).repeat_interleave(n_samples)
 
-# %% ../nbs/00_data.ipynb #a962e424
+# %% ../nbs/00_data.ipynb #d69c3c0c
 def dense_and_sparse(
     n_samples:int=250, # Points in each of the two clusters
     var:tuple=(2., 60.), # Variance of the dense and of the sparse cluster
@@ -118,7 +119,7 @@ def dense_and_sparse(
     points = centres[:, None] + torch.tensor(var).sqrt()[:, None, None] * noise
     return points.flatten(0, 1), torch.arange(2).repeat_interleave(n_samples)
 
-# %% ../nbs/00_data.ipynb #8b9f9326
+# %% ../nbs/00_data.ipynb #8cc29237
 def uniform(
     n_samples:int=1500, # How many points
     dim:int=2, # Dimensions
@@ -128,150 +129,6 @@ def uniform(
     "Structureless noise: no clusters to find."
     check_positive(n_samples=n_samples, dim=dim, extent=extent)
     return torch.rand(n_samples, dim, generator=as_generator(random_state)) * 2 * extent - extent
-
-# %% ../nbs/00_data.ipynb #c274e543
-class Loaded(NamedTuple):
-    "What `load` read: `points` (n, d), column `names` and a picture's `shape` (h, w, 3), or None."
-    points: Tensor
-    names: list|None = None
-    shape: tuple|None = None
-
-# %% ../nbs/00_data.ipynb #416eb200
-def _number(s): # The float that a cell's text stands for, or None
-    try: return None if "_" in s else float(s)
-    except ValueError: return None
-
-# %% ../nbs/00_data.ipynb #34270c36
-def _csv_rows(path, sep): # Yields (line number, cells) for each line that is not blank
-    with open(path, encoding="utf-8-sig", newline="") as f:
-        reader = csv.reader(f, delimiter=sep)
-        for cells in reader:
-            if any(c.strip() for c in cells): yield reader.line_num, cells
-
-# %% ../nbs/00_data.ipynb #44953f98
-def _csv_head(path): # The separator, the names or None, the lines to skip before the numbers
-    with open(path, encoding="utf-8-sig") as f: first = f.readline()
-    tab = path.suffix.lower() == ".tsv"
-    sep = "\t" if tab else ";" if ";" in first and "," not in first else ","
-    line, cells = next(_csv_rows(path, sep), (0, []))
-    if not cells: raise ValueError(f"{path} has no rows of numbers")
-    if any(_number(c) is not None for c in cells): return sep, None, 0
-    return sep, [c.strip() for c in cells], line
-
-# %% ../nbs/00_data.ipynb #874851f7
-def _csv_fault(path, sep, names, skip): # Where the table is broken, in words
-    width = len(names) if names else None
-    for line, cells in _csv_rows(path, sep):
-        width = width or len(cells)
-        if line <= skip: continue
-        if len(cells) != width:
-            return f"row {line}: {len(cells)} cells, and the first row has {width}"
-        for j, c in enumerate(cells):
-            col = f"column {j + 1}" + (f" ({names[j]})" if names else "")
-            if not math.isfinite(_number(c) or 0.): return f"row {line}, {col}: {c!r} is not finite"
-            if _number(c) is None: return f"row {line}, {col}: {c!r} is not a number"
-
-# %% ../nbs/00_data.ipynb #fc308987
-def load_csv(
-    path, # A csv or tsv file, with or without a header; a csv may use semicolons
-)->Loaded: # Points in float64 and the column names, if there are any
-    "Read a table of numbers; `ValueError` names the row and column of the first cell that is none."
-    path = Path(path)
-    sep, names, skip = _csv_head(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")   # no rows at all is only a warning to NumPy
-            x = np.loadtxt(path, delimiter=sep, skiprows=skip, ndmin=2, comments=None,
-                           quotechar='"', encoding="utf-8-sig")
-        if names and len(names) != x.shape[1] or not np.isfinite(x).all(): raise ValueError
-    except (ValueError, UserWarning):
-        fault = _csv_fault(path, sep, names, skip)
-        why = f"{path}, {fault}" if fault else f"{path} has no rows of numbers"
-        raise ValueError(why) from None
-    return Loaded(torch.from_numpy(x), names)
-
-# %% ../nbs/00_data.ipynb #7545ca79
-def _pick(path, arrays): # The one array of several that holds the points
-    if isinstance(arrays, (Tensor, np.ndarray)): return arrays
-    if isinstance(arrays, (list, tuple)): return arrays
-    names = list(arrays)
-    if "points" not in names and len(names) != 1:
-        raise ValueError(f"{path} holds {names}: name one of them 'points'")
-    return arrays["points" if "points" in names else names[0]]
-
-# %% ../nbs/00_data.ipynb #eeeb5574
-def load_array(
-    path, # A .npy, .npz or .pt file: one array, or several of which one is named "points"
-)->Loaded: # Points in the file's own dtype; integers become floats
-    "Read an array or a tensor, without pickle."
-    path, suffix = Path(path), Path(path).suffix.lower()
-    if suffix == ".pt": found = torch.load(path, weights_only=True, map_location="cpu")
-    else: found = np.load(path, allow_pickle=False)
-    return Loaded(as_tensor(_pick(path, found), str(path)))
-
-# %% ../nbs/00_data.ipynb #642a59e1
-def load_parquet(
-    path, # A parquet file whose columns are all numbers
-)->Loaded: # Points in float64 and the column names
-    "Read a parquet file with `pyarrow`; `ValueError` names the first column that holds no numbers."
-    try: import pyarrow.parquet as pq
-    except ImportError: raise ValueError(f"{path}: to read parquet, pip install pyarrow") from None
-    table = pq.read_table(path)
-    for field in table.schema:
-        if not str(field.type).startswith(("int", "uint", "float", "double", "halffloat", "bool")):
-            raise ValueError(f"{path}, column {field.name!r} holds {field.type}, not numbers")
-    columns = [torch.as_tensor(c.to_numpy().astype(np.float64)) for c in table.columns]
-    if not columns: raise ValueError(f"{path} has no columns")
-    return Loaded(torch.stack(columns, 1), list(table.column_names))
-
-# %% ../nbs/00_data.ipynb #23cf7889
-def load_image(
-    path, # A picture in any format that Pillow reads
-)->Loaded: # Pixels (h·w, 3) from 0 to 1 in float32, and the shape (h, w, 3)
-    "Read a picture as one point for every pixel, row by row; transparency is dropped."
-    from PIL import Image, ImageOps
-    with Image.open(path) as im: rgb = np.array(ImageOps.exif_transpose(im).convert("RGB"))
-    pixels = torch.from_numpy(rgb).float() / 255
-    return Loaded(pixels.flatten(0, 1), ["red", "green", "blue"], tuple(pixels.shape))
-
-# %% ../nbs/00_data.ipynb #b48aa5ef
-def to_image(
-    points, # Pixels from 0 to 1, shape (h·w, 3)
-    shape:tuple, # The picture's (h, w, 3)
-): # A `PIL.Image.Image`
-    "Put pixels back together into a picture; values outside 0 to 1 are clipped."
-    from PIL import Image
-    pixels = (torch.as_tensor(points).cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(pixels.reshape(shape).numpy())
-
-# %% ../nbs/00_data.ipynb #6600eae5
-_pictures = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_readers = {".csv": load_csv, ".tsv": load_csv, ".npy": load_array, ".npz": load_array,
-            ".pt": load_array, ".parquet": load_parquet} | dict.fromkeys(_pictures, load_image)
-
-# %% ../nbs/00_data.ipynb #c7e47206
-def load(
-    path, # csv, tsv, npy, npz, pt, parquet, or a picture
-)->Loaded: # Checked points, column names and picture shape
-    "Read points from a file; `FileNotFoundError` or `ValueError` says what is wrong."
-    path = Path(path)
-    if path.suffix.lower() not in _readers:
-        known = " ".join(_readers)
-        raise ValueError(f"{path}: unknown kind of file {path.suffix!r}; known are {known}")
-    if not path.is_file(): raise FileNotFoundError(f"{path}: there is no such file")
-    found = _read(path)
-    return found._replace(points=as_points(found.points, str(path)))
-
-# %% ../nbs/00_data.ipynb #ef4fa1ea
-def _read(path): # Turns a reader's failure on a damaged file into one clear sentence
-    try: return _readers[path.suffix.lower()](path)
-    except PermissionError: raise
-    except UnicodeDecodeError as e: raise ValueError(f"{path} is not text in UTF-8: {e}") from None
-    except Exception as e:      # NumPy, Pillow, pickle and pyarrow each have their own
-        why = (str(e).strip() or type(e).__name__).splitlines()[0]
-        ours = isinstance(e, ValueError) and why.startswith(str(path))
-        kind = path.suffix[1:]
-        raise ValueError(why if ours else f"{path} cannot be read as {kind}: {why}") from None
 
 # %% ../nbs/00_data.ipynb #7e7ce8b1
 def portrait()->Loaded: # Its pixels, shape (307200, 3), and its shape (600, 512, 3)

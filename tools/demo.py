@@ -8,12 +8,12 @@ out = Path('demo')
 command = str(Path(sys.executable).with_name('clusterlearn'))
 
 def points_csv(path):
-    "Three clouds of different sizes, in a file with a header"
+    "Three clouds of different sizes, in a file as a German Excel writes it"
     g = torch.Generator().manual_seed(7)
     clouds = [torch.randn(n, 2, generator=g) * s + torch.tensor(c)
               for n, s, c in [(300, 1., [0., 0.]), (200, .6, [5., 3.]), (100, .4, [4., -3.])]]
-    rows = '\n'.join(f'{x:.4f},{y:.4f}' for x,y in torch.cat(clouds).tolist())
-    path.write_text(f'x,y\n{rows}\n', encoding='utf-8')
+    rows = [f'P{i:03};{x:.4f};{y:.4f}' for i,(x,y) in enumerate(torch.cat(clouds).tolist())]
+    path.write_text('\n'.join(['name;x;y', *rows, '']).replace('.', ','), encoding='utf-8')
 
 def cluster(title, *args):
     "Run the command as a reader would type it"
@@ -25,8 +25,9 @@ if __name__ == '__main__':
     cluster('Six blobs', '--k', 6, '--out', out/'blobs.csv', '--plot', out/'blobs.png',
             '--animate', out/'blobs.html')
     points_csv(out/'points.csv')
-    cluster('Points from a csv file', out/'points.csv', '--k', 3, '--out', out/'points_labels.csv',
-            '--plot', out/'points.png')
+    cluster('Points from a csv file', out/'points.csv', '--ignore', 'name', '--k', 3,
+            '--sort', 'size', '--append', '--out', out/'points_clusters.csv',
+            '--centroids', out/'points_centroids.csv', '--plot', out/'points.png')
     with get_sample_data('grace_hopper.jpg') as f: photo = f.name
     cluster('A portrait of Grace Hopper in eight colours', photo, '--k', 8,
             '--plot', out/'hopper.png')

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import as_points
+from ..checks import as_points
 
 # %% ../../nbs/32_dbscan.ipynb #5b596463
 def squared_distances(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import as_points
+from ..checks import as_points
 
 # %% ../../nbs/33_hdbscan.ipynb #1a3d3d8c
 def core_distances(

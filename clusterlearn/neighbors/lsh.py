@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import as_generator, as_points
+from ..checks import as_generator, as_points
 from .search import _by_distance, _check_k, _check_query, _measure
 
 # %% ../../nbs/31_lsh.ipynb #2e54ad51

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import as_points
+from ..checks import as_points
 
 # %% ../../nbs/30_neighbors.ipynb #27606ee3
 def neighbors_loop(
