@@ -99,6 +99,21 @@ def _mean_shift(task): # Mean shift, by the public function
         frames = tuple((i, p, r.labels[::task.every], r.modes) for i, p in ways.items())
     return Found(r.labels, r.modes, {"bandwidth": r.bandwidth}, r.n_iter, not r.converged, frames)
 
+# %% ../nbs/87_algorithms.ipynb #dens8702
+def _dbscan(task): # DBSCAN, by the public function
+    from clusterlearn.density.dbscan import dbscan
+    o = task.options
+    if o.eps is None:
+        raise ValueError("dbscan needs --eps, the radius of a neighbourhood: try a tenth of the "
+                         "data's spread, or read it off a k-distance plot (chapter 32)")
+    r = dbscan(task.x, o.eps, o.min_samples or 5)
+    return Found(r.labels, None, {"eps": o.eps, "core points": int(r.core.sum())})
+
+def _hdbscan(task): # HDBSCAN, by the public function
+    from clusterlearn.density.hdbscan import hdbscan
+    r = hdbscan(task.x, task.options.min_cluster_size or 5)
+    return Found(r.labels, None, {})
+
 # %% ../nbs/87_algorithms.ipynb #d7b0da2c
 def _zero_or_more(v): # Checks give what is wrong, or None
     return None if 0 <= v < float("inf") else "zero or a number above it is needed"
@@ -119,6 +134,13 @@ algorithms = {
                _radius),
         Option("--orphans", bool, "Label -1 what is farther than that from every mode")),
         _mean_shift),
+    "dbscan": Algorithm("DBSCAN", "dense groups of any shape; noise is -1 (Ester 1996)", (
+        Option("--eps", float, "Radius of a neighbourhood, in the data's units", _radius),
+        Option("--min-samples", int, "Points that make a core (default: 5)", _least(1, "point"))),
+        _dbscan, films=False),
+    "hdbscan": Algorithm("HDBSCAN", "groups of any density; noise is -1 (Campello 2013)", (
+        Option("--min-cluster-size", int, "Points of the smallest group (default: 5)",
+               _least(2, "points")),), _hdbscan, films=False),
 }
 
 # %% ../nbs/87_algorithms.ipynb #32d61ff5

@@ -21,7 +21,7 @@ common = {
     "input": (
         Option("--columns", str, "Cluster only these: names or numbers from 1, with commas"),
         Option("--ignore", str, "Leave out these columns"),
-        Option("--header", bool, "The first row holds names (default: looked at); or --no-header"),
+        Option("--header", bool, "First row holds names (default: looked at); or --no-header"),
         Option("--decimal", str, "The decimal sign, a comma or a point (default: looked at)",
                _one_of(",", ".")),
         Option("--missing", str, "Rows with missing entries: error (default) or drop",
@@ -29,7 +29,7 @@ common = {
         Option("--standardize", bool, "Scale columns to standard deviation 1 for the distances")),
     "output": (
         Option("--out", str, "Write the label of each row: .csv, .tsv, .npy or .pt"),
-        Option("--append", bool, "Write the input's rows into --out, a column cluster beside them"),
+        Option("--append", bool, "Write the input's rows into --out, with a column cluster"),
         Option("--centroids", str, "Write size and centroid of each cluster: .csv or .tsv"),
         Option("--plot", str, "Draw the clusters: .png, .svg or .pdf; a picture: recoloured, .png"),
         Option("--animate", str, "Write the iterations as a player: .html"),
@@ -39,7 +39,7 @@ common = {
         Option("--quiet", bool, "Print no report and no progress"),
         Option("--force", bool, "Replace files that exist")),
     "run": (
-        Option("--predict", str, "Find no clusters: label rows by this model's centroids: .npz"),
+        Option("--predict", str, "Label rows by this model's centroids, find none: .npz"),
         Option("--seed", int, "The same seed, the same clusters (default: 0)", _seeds),
         Option("--device", str, "auto (cuda if there is one; the default), cpu, cuda:1, mps"),
         Option("--max-iters", int, "At most this many iterations (default: 300)",
