@@ -57,31 +57,33 @@ class MeanShiftResult(NamedTuple):
     converged: bool   # Whether all stopped before max_iter
     bandwidth: float  # The one that was used
 
-# %% ../../nbs/13_meanshift_modes.ipynb #e3c5a18b
-def _check_bandwidth(bandwidth): # A positive, finite float
+# %% ../../nbs/13_meanshift_modes.ipynb #633949da
+def _check_bandwidth(bandwidth): # A positive, finite float, or None
+    if bandwidth is None: return None
     try: h = float(bandwidth)
     except (TypeError, ValueError):
         raise TypeError(f"bandwidth={bandwidth!r} is no number: pass a radius, or None") from None
     if h > 0 and math.isfinite(h): return h
     raise ValueError(f"bandwidth={bandwidth!r}: pass a radius above zero, or None for our choice")
 
-def _check_options(kernel, engine, assign, blurring, seeded, max_iter, tol, min_bin_freq):
+def _check(kernel, engine, assign, blurring, seeds, bin_seeding, max_iter, tol, min_bin_freq):
     for name, value, known in (("kernel", kernel, (*KERNELS, "gaussian")),
                                ("engine", engine, ("auto", *_engines)),
                                ("assign", assign, ("basin", "nearest"))):
         if value not in known: raise ValueError(f"{name}={value!r}: choose {', '.join(known)}")
     if kernel == "gaussian" and engine in ("grid", "moments"):
         raise ValueError(f"engine={engine!r} needs a kernel that ends: use 'direct' with gaussian")
-    if blurring and seeded:
+    if blurring and (seeds is not None or bin_seeding):
         raise ValueError("blurring=True moves all points: leave out seeds and bin_seeding")
     if operator.index(max_iter) < 1: raise ValueError(f"max_iter={max_iter}: at least 1 is needed")
     if not tol >= 0: raise ValueError(f"tol={tol}: it must be 0 or more")
     if min_bin_freq < 1: raise ValueError(f"min_bin_freq={min_bin_freq}: at least 1 is needed")
 
-# %% ../../nbs/13_meanshift_modes.ipynb #c500c81b
-def _check_seeds(seeds, x): # Places (m, d) like x
+# %% ../../nbs/13_meanshift_modes.ipynb #c6f1db6e
+def _check_seeds(seeds, x): # Places (m, d) like x, or None
+    if seeds is None: return None
     seeds = as_points(seeds, "seeds").to(x)
-    if seeds.shape[1] == x.shape[1]: return seeds
+    if seeds.shape[1] == x.shape[1]: return seeds.to(work_dtype(x))
     raise ValueError(f"seeds has shape {tuple(seeds.shape)}: (m, {x.shape[1]}) is needed, as in x")
 
 def _after(verbose, callback, dtype): # What is called after each round, or None
@@ -91,19 +93,27 @@ def _after(verbose, callback, dtype): # What is called after each round, or None
         if callback is not None: callback(n_iter, positions.to(dtype))
     return after
 
-def _climb(x, bandwidth, kernel, engine, start, blurring, exact, *args): # Stops, modes and owners
-    if start is None:
-        way = (x, bandwidth, kernel, engine)
-        if blurring: got = _load(_rooms["blur"])(*way, *args)
-        else: got = _load(_rooms["climb_points"])(*way, exact, *args)
-    elif len(start):
-        means = means_of(x, bandwidth, kernel, None, engine)
-        got = _load(_rooms["climb"])(start, means, bandwidth, *args)
-    if start is None or len(start) and got.mass.any():
-        rows, owner = _load(_rooms["pick_modes"])(got.stops, got.mass, bandwidth)
-        return got, rows[got.mass[rows] > 0], owner
-    raise ValueError(f"no point was within bandwidth={bandwidth} of any seed: use a larger "
-                     "one, seeds nearer to the points, or a smaller min_bin_freq")
+def _climb(x, h, start, kernel, engine, blurring, exact, *args): # Where points or seeds stop
+    if start is None and blurring: return _load(_rooms["blur"])(x, h, kernel, engine, *args)
+    if start is None: return _load(_rooms["climb_points"])(x, h, kernel, engine, exact, *args)
+    if len(start):
+        got = _load(_rooms["climb"])(start, means_of(x, h, kernel, None, engine), h, *args)
+        if got.mass.any(): return got
+    raise ValueError(f"no point was within bandwidth={h} of any seed: use a larger one, seeds "
+                     "nearer to the points, or a smaller min_bin_freq")
+
+# %% ../../nbs/13_meanshift_modes.ipynb #a7b42fa5
+def _find(x, h, start, bins, assign, cluster_all, *way): # A `MeanShiftResult`
+    p = x.to(work_dtype(x))
+    if start is None and bins: start = _load(_rooms["bin_seeds"])(p, h, bins)
+    got = _climb(p, h, start, *way)
+    rows, owner = _load(_rooms["pick_modes"])(got.stops, got.mass, h)
+    modes = got.stops[rows[got.mass[rows] > 0]]
+    by_climb = start is None and assign == "basin"
+    near, gap = (None, None) if by_climb and cluster_all else _nearest(p, modes)
+    labels = owner[got.stop] if by_climb else near
+    if not cluster_all: labels = labels.where(gap <= h * math.sqrt(SLACK), -1)
+    return MeanShiftResult(modes.to(x.dtype), labels, got.n_iter, got.converged, h)
 
 # %% ../../nbs/13_meanshift_modes.ipynb #0f3e0207
 def mean_shift(
@@ -118,29 +128,19 @@ def mean_shift(
     cluster_all:bool=True, # False: -1 for points farther than a bandwidth from every mode
     min_bin_freq:int=1, # With bin_seeding: cells need so many points
     assign:str="basin", # basin: the mode a point climbs to; nearest: the nearest mode
-    exact:bool=False, # True: each point climbs; False: above 20,000 points cells may climb for them
+    exact:bool=False, # True: all climb; False: above 20,000 points, up to 3-D, cells climb for them
     engine:str="auto", # direct, grid, moments or auto: the same answer in different times
     random_state=None, # For the choice of a bandwidth: None, an int or a `torch.Generator`
     verbose:bool=False, # Print a line per round
     callback=None, # Called after each round with (round, positions of what climbs)
 )->MeanShiftResult: # Modes, labels, rounds, whether all stopped, bandwidth
-    """Mean shift (Comaniciu and Meer 2002) on any device; labels are the basins points climb in.
-
-    Above 20,000 different points, and up to 3 dimensions, cells climb for their points. Modes are
-    peaks of all points' density; labels beside a border may differ from those of `exact=True`."""
-    x, seeded = as_points(x, "x"), seeds is not None or bin_seeding
-    _check_options(kernel, engine, assign, blurring, seeded, max_iter, tol, min_bin_freq)
-    p = x.to(work_dtype(x))
-    start = None if seeds is None else _check_seeds(seeds, p)
-    h = None if bandwidth is None else _check_bandwidth(bandwidth)
-    if h is None: h = plateau_bandwidth(x, random_state=random_state)
-    if seeded and start is None: start = _load(_rooms["bin_seeds"])(p, h, min_bin_freq)
-    args = (max_iter, tol, _after(verbose, callback, x.dtype))
-    got, rows, owner = _climb(p, h, kernel, engine, start, blurring, exact, *args)
-    modes, nearest = got.stops[rows], seeded or assign == "nearest"
-    labels = _nearest(p, modes)[0] if nearest else owner[got.stop]
-    if not cluster_all: labels = labels.where(_nearest(p, modes)[1] <= h * math.sqrt(SLACK), -1)
-    return MeanShiftResult(modes.to(x.dtype), labels, got.n_iter, got.converged, h)
+    "Mean shift (Comaniciu and Meer 2002) on any device; `ValueError` for what cannot be used."
+    x, h = as_points(x, "x"), _check_bandwidth(bandwidth)
+    _check(kernel, engine, assign, blurring, seeds, bin_seeding, max_iter, tol, min_bin_freq)
+    start = _check_seeds(seeds, x)
+    h = h or plateau_bandwidth(x, random_state=random_state)
+    way = (kernel, engine, blurring, exact, max_iter, tol, _after(verbose, callback, x.dtype))
+    return _find(x, h, start, min_bin_freq if bin_seeding else 0, assign, cluster_all, *way)
 
 # %% ../../nbs/13_meanshift_modes.ipynb #4f13be72
 def _sample(x, m, random_state): # At most m rows, in float64
