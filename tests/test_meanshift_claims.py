@@ -6,16 +6,16 @@ from tools.cells import load, root
 
 def stored(name, pattern):
     "The numbers that a chapter's stored texts hold, by what stands before them"
-    texts = [
-        ''.join(o.get('text', '')) for c in load(root / 'nbs' / name).cells for o in c.get('outputs', [])
-    ]
+    cells = load(root / 'nbs' / name).cells
+    texts = [''.join(o.get('text', '')) for c in cells for o in c.get('outputs', [])]
     found = re.findall(pattern, '\n'.join(texts))
     assert found, f'{name}: no stored output matches {pattern!r}'
     return {key.strip(): float(value.replace(',', '')) for key, value in found}
 
 
 def table():
-    return stored('11_meanshift_batch.ipynb', r'(?m)^(loop|batches of 500|blocks of 250) +([\d.]+) ms')
+    rows = r'(?m)^(loop|batches of 500|blocks of 250) +([\d.]+) ms'
+    return stored('11_meanshift_batch.ipynb', rows)
 
 
 def sweep():
