@@ -23,15 +23,11 @@ def dist_b(
     return ((a[None] - b[:, None]) ** 2).sum(2).sqrt()
 
 # %% ../../nbs/11_meanshift_batch.ipynb #3c68328b
-#| code-fold: true
-#| code-summary: "Solution: the library's function"
 def _new_means(b, X, bw): # The Gaussian-weighted means of X (n, d), seen from each of b (bs, d)
     weight = gaussian(dist_b(X, b), bw)                                       # (bs, n)
     return weight @ X / weight.sum(1, keepdim=True)
 
 # %% ../../nbs/11_meanshift_batch.ipynb #631f089f
-#| code-fold: true
-#| code-summary: "Solution: the library's function"
 def update_batch(
     X:Tensor, # Points, shape (n, d); not changed
     bs:int=500, # Points that move in one operation

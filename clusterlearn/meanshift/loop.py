@@ -36,8 +36,6 @@ def _new_mean(x, X, bw): # The Gaussian-weighted mean of X (n, d), seen from x (
     return (weight[:, None] * X).sum(0) / weight.sum()
 
 # %% ../../nbs/10_meanshift_loop.ipynb #c9ba0c30
-#| code-fold: true
-#| code-summary: "Solution: the library's function"
 def one_update(
     X:Tensor, # Points, shape (n, d); changed in place
     bw:float=2.5, # Bandwidth of the Gaussian
@@ -68,8 +66,6 @@ def meanshift_frames(
     return states
 
 # %% ../../nbs/10_meanshift_loop.ipynb #c563b5d4
-#| code-fold: true
-#| code-summary: "Solution: the library's function"
 def meanshift(
     data, # Points, shape (n, d)
     bw:float=2.5, # Bandwidth of the Gaussian
