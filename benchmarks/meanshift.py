@@ -6,15 +6,11 @@ from sklearn.metrics import adjusted_rand_score
 from benchmarks.harness import race, timed
 from clusterlearn.data import blobs
 from clusterlearn.meanshift.batch import meanshift, meanshift_blocks
-from clusterlearn.meanshift.grid import (
-    cell_shift,
-    direct_means,
-    make_grid,
-    make_tree,
-    new_means,
-    tree_means,
-)
+from clusterlearn.meanshift.cells import cell_shift
+from clusterlearn.meanshift.grid import grid_means, make_grid
+from clusterlearn.meanshift.kernels import direct_means
 from clusterlearn.meanshift.modes import mean_shift
+from clusterlearn.meanshift.tree import make_tree, tree_means
 
 bandwidth = 5.0
 
@@ -75,8 +71,8 @@ def _means(n, d, queries):
     record['tree_us'] = 1e6 * seconds / len(q)
     if n <= 100_000:
         q, grid, counted = q[:1000], make_grid(x, bandwidth), {}
-        new_means(q, grid, bandwidth, stats=counted)
-        seconds = min(timed(lambda: new_means(q, grid, bandwidth))[0] for _ in range(2))
+        grid_means(q, grid, bandwidth, stats=counted)
+        seconds = min(timed(lambda: grid_means(q, grid, bandwidth))[0] for _ in range(2))
         record |= dict(grid_terms=counted['terms'] / len(q), grid_us=1e6 * seconds / len(q))
     return record
 

@@ -58,20 +58,20 @@ def _grouped(x): # An order that puts equal rows together; where in it a new row
         new[i] = _differ(x.index_select(0, order[i]), x.index_select(0, order[i - 1]))
     return order, new
 
-# %% ../nbs/61_rows.ipynb #e1af92b3
+# %% ../nbs/61_rows.ipynb #a55cfa6c
 class MergedRows(NamedTuple):
     "The different rows of a table, and which of them each row is"
-    points:Tensor # The different rows, shape (m, d), in a fixed order of their own
+    points:Tensor # The different rows, shape (m, d), in the order of their keys
     which:Tensor # For each row of the table the equal row of `points`, shape (n,)
     count:Tensor # How many rows of the table are equal to it, shape (m,)
     first:Tensor # The first row of the table that is equal to it, shape (m,)
 
-# %% ../nbs/61_rows.ipynb #1eefbfbf
+# %% ../nbs/61_rows.ipynb #ea5d5083
 def merge_rows(
     x:Tensor, # Rows, shape (n, d), any float dtype and device
     *, at_most:float|None=None, # Merge only if at most this share of the rows is different
 )->MergedRows|None: # None if more rows are different, which a sample often tells
-    "Merge rows that are exactly equal (−0.0 equals 0.0); with no equal rows, `points` is `x`."
+    "Merge rows that are exactly equal; −0.0 equals 0.0."
     n = len(x)
     if at_most is not None and n >= 2**13:
         sample = x[::n // 2**12]
@@ -79,9 +79,6 @@ def merge_rows(
     order, new = _grouped(x)
     start = new.nonzero()[:, 0]
     if at_most is not None and len(start) > at_most * n: return None
-    if len(start) == n:
-        rows = torch.arange(n, device=x.device)
-        return MergedRows(x, rows, torch.ones_like(rows), rows)
     first, count = order[start], start.diff(append=start.new_tensor([n]))
     which = torch.empty_like(order).scatter_(0, order, new.cumsum(0).sub_(1))
     return MergedRows(x.index_select(0, first), which, count, first)

@@ -246,7 +246,7 @@ def test_a_notebook_is_compared_with_what_it_stores(project):
     got = re.findall(r'::Cell \d+ ([A-Z]+)', ran.stdout.partition('= FAILURES')[0])
     assert got == [wanted for *_,wanted in cases], ran.stdout
 
-player = '<img id="_anim_img{}"> new Array({}); frames[0] = "data:image/png;base64,{}"'
+player = '<div id="cl-player-{0}" data-frames="{1}"></div><script>"#cl-player-{0}", "{2}"</script>'
 
 def test_of_pictures_only_the_kind_is_compared():
     same = [cells.comparable(player.format(c * 32, 5, c)) for c in 'ab']
@@ -274,3 +274,17 @@ def test_a_player_keeps_its_id():
     once,again = (cells.same_player_id(player.format(c * 32, 5, ''), 'cell') for c in 'ab')
     assert once == again and once != cells.same_player_id(player.format('a' * 32, 5, ''), 'other')
     assert cells.same_player_id('<b>no player</b>', 'cell') == '<b>no player</b>'
+
+def test_the_real_player_is_known():
+    "What `player` writes is compared by its frames, whatever moves in them"
+    import torch
+    from clusterlearn.plot import Frame, animate, player as real
+    made = [[Frame(torch.rand(5, 2) * 9) for _ in range(n)] for n in (3, 3, 4)]
+    said = [cells.comparable(real(frames).data) for frames in made]
+    assert said == [f'animation of {n} frames' for n in (3, 3, 4)]
+    assert cells.comparable(real({'a': made[0], 'b': made[2]}).data) == 'animation of 7 frames'
+    pictures = real(animate(made[0])).data
+    assert cells.comparable(pictures) == 'animation of 3 frames'
+    html = cells.same_player_id(pictures, 'cell')
+    assert html != pictures and html == cells.same_player_id(html, 'cell')
+    assert html.count(cells.md5(b'cell').hexdigest()) == 2 and 'http' not in html

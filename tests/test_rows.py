@@ -80,10 +80,11 @@ def test_a_sample_says_that_few_repeat(monkeypatch):
     assert merge_rows(y, at_most=0.05) is None
 
 
-def test_without_equal_rows_the_points_are_the_input():
-    x = torch.arange(20.0).view(10, 2)
-    m = merge_rows(x)
-    assert m.points is x and holds(x, m) == 10
+def test_the_order_of_the_rows_does_not_matter():
+    g = torch.Generator().manual_seed(0)
+    for x in (torch.arange(200.0).view(100, 2), table(100, 2, 0)):
+        m, s = merge_rows(x), merge_rows(x[torch.randperm(100, generator=g)])
+        assert torch.equal(m.points + 0.0, s.points + 0.0) and torch.equal(m.count, s.count)
     assert holds(x[:1], merge_rows(x[:1])) == 1
     assert len(merge_rows(x[:0]).points) == 0
 

@@ -3,19 +3,10 @@
 import pytest, torch
 from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
-from clusterlearn.meanshift.grid import (
-    BUDGET,
-    KERNELS,
-    cell_shift,
-    direct_means,
-    make_grid,
-    make_tree,
-    merge_equal,
-    neighbour_cells,
-    new_means,
-    number_cells,
-    tree_means,
-)
+from clusterlearn.meanshift.closest import KERNELS, closest_means, sort_cells
+from clusterlearn.meanshift.grid import grid_engine, grid_means, make_grid
+from clusterlearn.meanshift.kernels import BUDGET, direct_engine, direct_means
+from clusterlearn.meanshift.tree import make_tree, tree_engine, tree_means
 
 some = settings(max_examples=25, deadline=None)
 
@@ -37,7 +28,7 @@ def plain(q, x, h, kernel, w=None):
 
 
 engines = {
-    'grid': lambda q, x, h, k, w: new_means(q, make_grid(x, h, w), h, k),
+    'grid': lambda q, x, h, k, w: grid_means(q, make_grid(x, h, w), h, k),
     'tree': lambda q, x, h, k, w: tree_means(q, make_tree(x, w, k), h),
     'tree8': lambda q, x, h, k, w: tree_means(
         q, make_tree(x, w, k, leaf=8), h, leaf=8, budget=5000
@@ -131,8 +122,8 @@ def test_moments_save_terms():
     x, h = draw(20_000, 2, 1), 2.0
     few, many = {}, {}
     tree_means(x, make_tree(x), h, stats=few)
-    new_means(x, make_grid(x, h), h, stats=many)
-    assert few['terms'] < many['terms'] / 3
+    grid_means(x[::20], make_grid(x, h), h, stats=many)
+    assert few['terms'] / 20 < many['terms'] / 3
 
 
 def test_non_contiguous_and_unchanged():
@@ -153,7 +144,6 @@ def test_what_as_points_takes():
         assert mass.tolist() == [4, 4, 1]
         half = torch.tensor(x).half()
         assert f(half, half, 2.0, 'flat', None)[0].dtype == torch.float16
-    assert cell_shift(x, 2.0)[1].tolist() == [0, 0, 1]
 
 
 def test_one_point_and_all_equal():
@@ -161,7 +151,6 @@ def test_one_point_and_all_equal():
         for kernel in KERNELS:
             for f in engines.values():
                 assert_close(f(x, x, 0.5, kernel, None)[0], x)
-        assert_close(cell_shift(x, 0.5)[0], x[:1])
 
 
 def test_gaussian_far_from_all_points():
@@ -188,59 +177,26 @@ def test_gaussian(d, n, h, seed):
 
 def test_budget_is_kept_where_density_jumps(monkeypatch):
     "Sparse noise lets chunks grow; the dense blob behind it must not be taken in one"
-    from clusterlearn.meanshift import grid
+    from clusterlearn.meanshift import tree
 
     g = torch.Generator().manual_seed(0)
     noise = torch.rand(20_000, 2, generator=g).double() * 4e4
     x = torch.cat([noise, torch.randn(20_000, 2, generator=g).double() + 5e4])
-    seen, was = [], grid._box_gaps
+    seen, was = [], tree._box_gaps
 
     def spy(a, i, b, j):
         seen.append(len(i))
         return was(a, i, b, j)
 
-    monkeypatch.setattr(grid, '_box_gaps', spy)
+    monkeypatch.setattr(tree, '_box_gaps', spy)
     budget = BUDGET // 64
     tree_means(x, make_tree(x), 0.5, budget=budget)
     assert max(seen) <= budget
 
 
-@some
-@given(n=st.integers(1, 200), d=st.integers(1, 6), seed=st.integers(0, 99))
-def test_merge_equal(n, d, seed):
-    g = torch.Generator().manual_seed(seed)
-    x = torch.randint(-2, 2, (n, d), generator=g).float() * 0.5
-    signs = torch.where(torch.rand(n, d, generator=g) < 0.5, -0.0, 0.0)
-    x = torch.where(x == 0, signs, x)
-    for y in (x, x.double(), x.half()):
-        first, inverse, count = merge_equal(y)
-        assert torch.equal(y[first][inverse] + 0.0, y + 0.0)
-        assert len(first) == len(torch.unique(x + 0.0, dim=0)) and count.sum() == n
-        assert torch.equal(torch.bincount(inverse), count)
-
-
-def test_cell_numbers_never_overflow():
-    "A product of ranges of 2^60 each would wrap around"
-    cell = torch.randint(0, 2**60, (500, 5), generator=torch.Generator().manual_seed(0))
-    cell = torch.cat([cell, cell])
-    cells, number = number_cells(cell)
-    assert len(cells) == 500 and torch.equal(cells[number], cell)
-
-
-@pytest.mark.parametrize('d', range(1, 9))
-def test_touching_cells(d):
-    "Above three axes a corner neighbour is farther away than a cell is wide"
-    g = torch.Generator().manual_seed(d)
-    cell = torch.randint(0, 3 if d > 3 else 9, (400, d), generator=g).unique(dim=0)
-    want = ((cell[:, None] - cell[None]).abs().amax(2) <= 1).nonzero()
-    for budget in (1, 500, BUDGET):
-        pairs = torch.cat([torch.stack(p, 1) for p in neighbour_cells(cell, budget)])
-        assert len(pairs) == len(want) and torch.equal(pairs.unique(dim=0), want)
-
-
 def test_grid_of_a_huge_range():
     x = torch.cat([draw(200, 3, 3), draw(200, 3, 4) + 1e12])
-    mass = new_means(x, make_grid(x, 0.5), 0.5)[1]
+    mass = grid_means(x, make_grid(x, 0.5), 0.5)[1]
     assert_close(mass, plain(x, x, 0.5, 'flat')[1])
 
 
@@ -255,26 +211,25 @@ def test_neighbours_one_bandwidth_apart_and_far_away(far, step, d):
     h = step * d**0.5
     want = torch.full((1001,), 3.0, dtype=torch.float64)
     want[[1, -1]], want[0] = 2, 1
-    assert_close(new_means(x, make_grid(x, h), h)[1], want)
+    assert_close(grid_means(x, make_grid(x, h), h)[1], want)
 
 
 def test_refuses():
     x = torch.zeros(3, 2)
     with pytest.raises(ValueError, match='bandwidth=2.0 exceeds'):
-        new_means(x, make_grid(x, 1.0), 2.0)
+        grid_means(x, make_grid(x, 1.0), 2.0)
     for call in (
         lambda: make_grid(x, 0.0),
         lambda: make_grid(x, float('nan')),
         lambda: tree_means(x, make_tree(x), -1.0),
         lambda: direct_means(x, x, 0.0),
-        lambda: cell_shift(x, -1.0),
     ):
         with pytest.raises(ValueError, match='must be above zero'):
             call()
     for call in (
         lambda: make_tree(x, kernel='cubic'),
         lambda: direct_means(x, x, 1.0, 'cubic'),
-        lambda: new_means(x, make_grid(x, 1.0), 1.0, 'gaussian'),
+        lambda: grid_means(x, make_grid(x, 1.0), 1.0, 'gaussian'),
     ):
         with pytest.raises(ValueError, match='is unknown: choose one of flat'):
             call()
@@ -289,20 +244,28 @@ def test_refuses():
         make_tree(x / 0)
 
 
+@pytest.mark.parametrize('name', ['direct', 'grid', 'tree'])
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_engines_by_name_give_the_same(name, kernel):
+    "What `mean_shift` calls is what is tested above"
+    x, w = draw(200, 3, 0), torch.rand(200, generator=torch.Generator().manual_seed(0)).double()
+    engine = dict(direct=direct_engine, grid=grid_engine, tree=tree_engine)[name]
+    for weights in (None, w):
+        for got, want in zip(engine(x, 3.0, kernel, weights)(x), plain(x, x, 3.0, kernel, weights)):
+            assert_close(got, want, rtol=1e-11, atol=1e-11)
+
+
 @some
-@given(seed=st.integers(0, 50), d=st.integers(1, 5), shift=st.integers(-1000, 1000))
-def test_cell_shift_translation(seed, d, shift):
-    "Moving the data (by whole numbers, so that nothing rounds) moves the answer, nothing else"
-    x = (draw(300, d, seed) * 1024).round() / 1024
-    a, b = cell_shift(x, 2.0), cell_shift(x + shift, 2.0)
-    assert torch.equal(a[1], b[1]) and a[2] == b[2]
-    assert_close(a[0] + shift, b[0], rtol=0, atol=1e-9)
-
-
-def test_cell_shift_order_weights_and_dtype():
-    x, p = draw(500, 2, 5), torch.randperm(500, generator=torch.Generator().manual_seed(0))
-    a, b = cell_shift(x, 2.0), cell_shift(x[p], 2.0)
-    assert_close(a[0][a[1]][p], b[0][b[1]])
-    twice, heavy = cell_shift(x.repeat(2, 1), 2.0), cell_shift(x, 2.0, torch.full((500,), 2.0))
-    assert_close(twice[0][twice[1]][:500], heavy[0][heavy[1]])
-    assert cell_shift(x.float(), 2.0)[0].dtype == torch.float32
+@given(d=st.integers(1, 4), n=st.integers(1, 150), h=st.floats(0.3, 30), seed=st.integers(0, 99))
+def test_the_chapters_grid(d, n, h, seed):
+    "Queries outside the data and empty balls too"
+    x = draw(n, d, seed)
+    q = torch.cat([x[: n // 2 + 1], draw(10, d, seed + 1, spread=15.0)])
+    for kernel in KERNELS:
+        means, mass = closest_means(q, sort_cells(x, h), h, kernel)
+        ref, ref_mass = plain(q, x, h, kernel)
+        sure = (ref_mass > 1e-9) | (ref_mass == 0)
+        assert_close(means[sure], ref[sure], rtol=1e-11, atol=1e-9)
+        assert_close(mass, ref_mass, rtol=1e-11, atol=1e-9)
+    with pytest.raises(ValueError, match='bandwidth=.*: from above 0'):
+        closest_means(x, sort_cells(x, 1.0), 2.0)
