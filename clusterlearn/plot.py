@@ -49,20 +49,21 @@ def palette(
         gap = np.minimum(gap, np.linalg.norm(lab - lab[more[-1]], axis=1))
     return np.resize(np.concatenate([first, grid[more]]), (k, 3))   # about 1,900, then again
 
-# %% ../nbs/01_plot.ipynb #da377df1
+# %% ../nbs/01_plot.ipynb #1bb51866
 def match_clusters(
     labels:Tensor, # Cluster of each point, shape (n,), from 0
     reference:Tensor, # The clusters whose numbers are wanted, shape (n,), from 0
+    k:int=None, # How many clusters there are, if the last ones may be empty
 )->Tensor: # A new number for each cluster, shape (k,): use it as match[labels]
     "Give each cluster the number of the reference cluster that shares most points with it."
-    k, m = int(labels.max()) + 1, int(reference.max()) + 1
+    k, m = k or int(labels.max()) + 1, int(reference.max()) + 1
     shared = torch.bincount(labels * m + reference, minlength=k * m).view(k, m)
     names = torch.full((k,), -1)
     for pair in shared.flatten().argsort(descending=True, stable=True).tolist():
         i, j = divmod(pair, m)
         if names[i] < 0 and j not in names: names[i] = j
     left = [j for j in range(k + m) if j not in names]        # more clusters than in the reference
-    names[names < 0] = torch.tensor(left[:int((names < 0).sum())])
+    names[names < 0] = torch.tensor(left)[:int((names < 0).sum())]
     return names
 
 # %% ../nbs/01_plot.ipynb #18e0f814
