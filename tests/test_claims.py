@@ -63,7 +63,8 @@ def test_table_has_no_other_labels(f, capsys):
     less = f is k_means_cluster
     rows = compare_versions({'v': lambda k, x, c, r: f(k, x, r - less, 0., init=c)[1]}, large=False)
     assert rows['v'][0].other == 0 and rows['v'][0].distances == 6 * 1500 * 6
-    counted = compare_versions({'v': lambda k, x, c, r: (torch.zeros(1500).long(), 7)}, large=False)
+    def zeros(k, x, c, r): return torch.zeros(1500).long(), 7
+    counted = compare_versions({'v': zeros}, large=False)
     assert counted['v'][0].distances == 7 and counted['v'][0].other > 1000
 
 def late(points, clusters, generator): return update_loop(points, clusters, generator) + 1e-2
@@ -74,7 +75,8 @@ def worse(k, x, n=20, *a, **kw):   # right in the end, and on its way its WCSS r
     return (c * (1 + .1 * n), l) if n < 6 else (c, l)
 
 @pytest.mark.parametrize('f, message', [
-    (k_means_from(update=late), 'away from the loop'), (k_means_from(assign=swapped), 'labels|index'),
+    (k_means_from(update=late), 'away from the loop'),
+    (k_means_from(assign=swapped), 'labels|index'),
     (wrong_dtype, 'float64'), (worse, 'WCSS rises')])
 def test_the_oracle_finds(f, message):
     with pytest.raises((AssertionError, RuntimeError, IndexError), match=message): same_as_loop(f)
