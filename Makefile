@@ -8,7 +8,7 @@ READY  := $(VENV)/.installed
 BENCH  := .venv-bench
 PEERS  := benchmarks/requirements$(if $(shell command -v nvidia-smi),-gpu).txt
 
-.PHONY: bench clean demo docs gpu help notebooks preview quick readme test
+.PHONY: bench clean demo docs gpu help lab notebooks preview quick readme test
 .DEFAULT_GOAL := help
 
 help:  ## Show what there is
@@ -18,6 +18,14 @@ $(READY): settings.ini setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+$(VENV)/.lab: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab]'
+	touch $@
+
+lab: $(VENV)/.lab  ## Open the course in JupyterLab, ready to run (ARGS="--no-browser --port 9999" for other options)
+	$(BIN)/jupyter trust nbs/*.ipynb  # else the stored players stand still
+	$(BIN)/jupyter lab nbs/index.ipynb $(ARGS)
 
 demo: $(READY)  ## Cluster blobs, a csv and a photograph from the command line, into demo/
 	$(BIN)/python -m tools.demo

@@ -34,6 +34,6 @@ setup(
     include_package_data=True, zip_safe=False,
     install_requires=needs('requirements'),
     extras_require={extra: needs(f'{extra}_requirements')
-                    for extra in ('sklearn', 'gpu', 'dev')},
+                    for extra in ('sklearn', 'gpu', 'lab', 'dev')},
     entry_points={'console_scripts': [cfg['console_scripts']],
                   'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]})

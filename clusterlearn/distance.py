@@ -6,6 +6,8 @@
 __all__ = ['distance', 'dist_broadcast', 'dist_norm', 'dist_einsum', 'dist_expanded', 'centred', 'nearest']
 
 # %% ../nbs/02_distance.ipynb #eb64e116
+#| code-fold: true
+#| code-summary: "Imports"
 import math
 
 import torch
@@ -22,6 +24,8 @@ def distance(
     return ((A - B) ** 2).sum(-1).sqrt()
 
 # %% ../nbs/02_distance.ipynb #10e92dac
+#| code-fold: true
+#| code-summary: "Solution, which is the library's code"
 def dist_broadcast(
     x:Tensor, # Points, shape (n, d)
     c:Tensor, # Centroids, shape (k, d)
@@ -70,7 +74,6 @@ def _nearest_part(p, c): # Nearest of c (k, d) for each of p (m, d): index and d
     i = d.argmin(1)
     return i, d.gather(1, i[:, None])[:, 0]
 
-# %% ../nbs/02_distance.ipynb #badc77e7
 def _nearest(x, c, budget=64 * 2**20): # The same for all of x (n, d), some at a time, unchecked
     wide = torch.promote_types(x.dtype, torch.float32)
     parts = x.split(max(1, budget // (len(c) * wide.itemsize)))

@@ -6,10 +6,10 @@ from sklearn.cluster import MiniBatchKMeans
 from torch.testing import assert_close
 from clusterlearn.data import blobs, uniform
 from clusterlearn.distance import nearest
-from clusterlearn.kmeans.gradient import (kmeans_loss, kmeans_loss_loop, mini_batch_step,
-                                          newton_step, sgd_k_means, soft_kmeans_loss)
+from clusterlearn.kmeans.gradient import kmeans_loss, kmeans_loss_loop, newton_step
 from clusterlearn.kmeans.loop import initialize_centroids, wcss
 from clusterlearn.kmeans.scatter import cluster_means, k_means_cluster
+from clusterlearn.kmeans.sgd import mini_batch_step, sgd_k_means, soft_kmeans_loss
 
 seeds = st.integers(0, 2**31 - 1)
 sizes = dict(seed=seeds, n=st.integers(1, 40), d=st.integers(1, 4), k=st.integers(1, 6))

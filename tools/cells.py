@@ -38,8 +38,8 @@ def skips(marks, cfg):
     "Is a cell with these `marks` left alone when notebooks run?"
     return bool(marks.keys() & set(cfg['tst_flags'].split())) or marks.get('eval:') == ['false']
 
-# The player of chapter 01 (clusterlearn/player.html). Its content may differ in a last digit from one
-# processor to the next, so only its number of frames is compared.
+# The player of chapter 01 (clusterlearn/player.html). Its content may differ in a last digit from
+# one processor to the next, so only its number of frames is compared.
 _player_id = re.compile(r'cl-player-([0-9a-f]{32})')
 _player_frames = re.compile(r'id="cl-player-[0-9a-f]{32}" data-frames="(\d+)"')
 
