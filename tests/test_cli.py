@@ -176,7 +176,7 @@ all_files = ('--out', 'new.csv', '--plot', 'new.png', '--animate', 'new.html')
     (['--algo', 'meanshift', '--n-init', 5], '--n-init is for k-means'),
     (['--algo', 'meanshift', '--tol', 0], '--tol is for k-means'),
     (['--max-iters', 'many'], "argument --max-iters: a whole number is needed, not 'many'"),
-    (['--algo', 'birch'], '--algo birch: choose kmeans, meanshift, dbscan or hdbscan'),
+    (['--algo', 'birch'], '--algo birch: choose kmeans or meanshift or dbscan or hdbscan'),
     (['meanshift', '--k', 6], '--k is for k-means'),
     (['--bandwidth', 5], '--bandwidth is for mean shift: say clusterlearn meanshift'),
     (['--bandwidth=5'], '--bandwidth is for mean shift'),
