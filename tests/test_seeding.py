@@ -10,7 +10,7 @@ from clusterlearn.distance import nearest
 from clusterlearn.kmeans.greedy import (CandidateBatch, CandidatePool, Seeds, kmeans_plusplus,
     prepare)
 from clusterlearn.kmeans.loop import initialize_centroids, random_partition, wcss
-from clusterlearn.kmeans.parallel import gather_candidates, kmeans_parallel
+from clusterlearn.kmeans.parallel import CandidateSet, gather_candidates, kmeans_parallel
 from clusterlearn.kmeans.scatter import k_means_cluster
 from clusterlearn.kmeans.seeding import (STARTS, FewDistinctPoints, best_of, initial_centroids,
     lloyd_batch, places_of, plusplus_loop, plusplus_pruned, potential, weighted_draw)
@@ -192,6 +192,14 @@ def test_candidates_of_k_means_parallel_stand_for_their_points(weighted):
                                                                   else w).double())
     assert_close(mass, want)
     assert len(found) == len(x[found].unique(dim=0))
+
+def test_a_copy_of_a_candidate_is_not_added():
+    "Though rounding has left it a D² above zero"
+    s = CandidateSet(blobs(3, 20, 3, random_state=0).points.repeat(2, 1), None)
+    s.add(torch.tensor([3]))
+    s.d2[63] = 1e-6
+    s.add(torch.tensor([63, 5]))
+    assert s.found.tolist() == [3, 5] and s.masses().sum() == 120
 
 @given(seed=seeds, n=st.integers(1, 30))
 @settings(max_examples=40, deadline=None)

@@ -178,7 +178,8 @@ class CandidatePool:
         ids, sample = places_of(shares, uniform).tensor_split([m])
         if again: ids = torch.cat([ids.new_tensor(again), ids])
         d2 = s.d2[ids]
-        needed = [0.] * len(again) + (accept.to(d2) * d2[len(again):]).tolist()
+        new = d2[len(again):] if again else d2
+        needed = [0.] * len(again) + (accept.to(new) * new).tolist()
         limits = list(zip(ids.tolist(), needed, s.prepared.doubt(ids).tolist()))
         at, now, stands_for = self._compare_on(sample, shares)
         squares = s.prepared.squares(s.prepared.points[ids], at, self.buffer[:len(ids)])
