@@ -11,8 +11,10 @@ os.environ.update(steady)
 
 # Kernels run in Triton's interpreter where there is no GPU. Triton looks when it is imported.
 if not torch.cuda.is_available(): os.environ.setdefault('TRITON_INTERPRET', '1')
-# Triton has releases for Linux only, and the chapter on its kernels runs them.
-collect_ignore = [] if sys.platform == 'linux' else ['nbs/26_kmeans_fused.ipynb']
+# Triton has releases for Linux only, and the rooms of its kernels run them.
+rooms = '73_kmeans_launch', '73b_kmeans_triton_kernels', '73c_kmeans_triton_search', \
+    '74_kmeans_triton_sums', '74b_kmeans_fused'
+collect_ignore = [] if sys.platform == 'linux' else [f'nbs/{room}.ipynb' for room in rooms]
 
 def sanitize(self, text): return comparable(text)
 IPyNbCell.sanitize = sanitize

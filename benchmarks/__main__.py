@@ -2,7 +2,7 @@
 
 NAME is a module of this folder with a function `run(quick, ...)` that yields records (dicts). If it
 has a function `key(record)`, each record is stored as soon as it is there, in the place of an older
-one with the same key."""
+one with the same key. `gpu` has --dry and --resume besides, and ends with a table."""
 
 import argparse, contextlib, importlib, inspect, json, os, signal, sys, tempfile
 from pathlib import Path
@@ -48,7 +48,8 @@ def merged(old, new, key):
 
 def options(run, args):
     "What was said on the command line and `run` knows; what it does not know is refused"
-    said = {n: v for n, v in vars(args).items() if n in ('only', 'threads', 'limit') and v}
+    known = ('only', 'threads', 'limit', 'dry')
+    said = {n: v for n, v in vars(args).items() if n in known and v}
     if unknown := said.keys() - inspect.signature(run).parameters.keys():
         sys.exit(f'{args.name} has no --{sorted(unknown)[0]}')
     return said
@@ -64,6 +65,8 @@ def main():
     p.add_argument('--only', help='one workload, as W3, or hazards; the rest of FILE stays')
     p.add_argument('--threads', type=int, help='for each library; default: all cores')
     p.add_argument('--limit', type=float, help='seconds for one fit; beyond, it has failed')
+    p.add_argument('--dry', action='store_true', help='gpu: tiny, on a CPU, records nothing')
+    p.add_argument('--resume', action='store_true', help='gpu: leave out what is recorded')
     p.add_argument(
         '--out',
         type=Path,
@@ -73,10 +76,14 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('ended'))
     module = importlib.import_module(f'benchmarks.{args.name}')
     key, packages = getattr(module, 'key', None), getattr(module, 'packages', ())
-    out = args.out or (None if args.quick else here / 'results' / f'{args.name}.json')
+    out = args.out or (None if args.quick or args.dry else here / 'results' / f'{args.name}.json')
     old = json.loads(out.read_text())['records'] if key and out and out.exists() else []
     records, said = [], options(module.run, args)
-    with alone():
+    if args.resume:
+        if not hasattr(module, 'finished'):
+            sys.exit(f'{args.name} has no --resume')
+        said['done'] = module.finished(old)
+    with contextlib.nullcontext() if args.dry else alone():  # a dry run times nothing
         for r in module.run(args.quick, **said):
             records.append(r)
             print(json.dumps(r), flush=True)
@@ -84,6 +91,8 @@ def main():
                 save(out, args.name, merged(old, records, key), packages)
     if out and not key:
         save(out, args.name, records, packages)
+    for line in module.table(merged(old, records, key)) if hasattr(module, 'table') else ():
+        print(line)
     if out:
         print(f'recorded in {out}')
 

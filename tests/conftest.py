@@ -2,13 +2,12 @@
 
 import pytest
 from clusterlearn.kmeans import lloyd
-from clusterlearn.kmeans.compiled import lloyd_compiled
 
 
-@pytest.fixture(scope='module', params=['as it chooses', 'compiled'])
+@pytest.fixture(scope='module', params=['auto', 'tensor', 'compiled'])
 def engine(request):
-    "What holds of `k_means` holds for the compiled loop too, at any size"
+    "What holds of `k_means` holds with every engine, at any size"
     with pytest.MonkeyPatch.context() as m:
-        if request.param == 'compiled':
-            m.setattr(lloyd, '_engine', lambda *a: lloyd_compiled)
-        yield
+        table = {'tensor': lloyd.ENGINES['tensor'], 'compiled': 'judge:CompiledOrTensor'}
+        m.setitem(lloyd.ENGINES, 'auto', table.get(request.param, lloyd.ENGINES['auto']))
+        yield request.param

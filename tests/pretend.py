@@ -1,10 +1,13 @@
 """A pretend GPU: tensors that say they are on one and keep their numbers in main memory.
 
 What a GPU refuses is refused: an operation on tensors of both memories, its memory as an array.
-What makes Python wait for a GPU is counted, and so are the operations that are started."""
+What makes Python wait for a GPU is counted, and so are the operations that are started. Triton's
+kernels are started by `clusterlearn.kmeans.engines.launch.launch`; its `start` is replaced by one
+that hands the numbers to Triton's interpreter. Nothing else of the library is replaced."""
 import contextlib, types
 from unittest import mock
 import torch
+from clusterlearn.kmeans.engines.launch import launch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter, tree_map
 
@@ -52,11 +55,12 @@ class PretendGPU(TorchFunctionMode):
 
     def __enter__(self):
         Pretend.gpu = self
-        properties = types.SimpleNamespace(shared_memory_per_block_optin=227 * 1024)
+        properties = types.SimpleNamespace(shared_memory_per_block_optin=227 * 1024, major=9)
         self.patches = contextlib.ExitStack()
         for f, g in (('device_of', lambda x: contextlib.nullcontext()),
                      ('get_device_properties', lambda d: properties)):
             self.patches.enter_context(mock.patch.object(torch.cuda, f, g))
+        self.patches.enter_context(mock.patch.object(launch, 'start', self.start))
         return super().__enter__()
 
     def __exit__(self, *error):
@@ -85,6 +89,13 @@ class PretendGPU(TorchFunctionMode):
             if not isinstance(v, torch.Tensor) or not there: return v
             return same[id(v)] if id(v) in same else Pretend(v)
         return tree_map(wrapped, out)
+
+    def start(self, kernel, grid, args, options): # In the place of `launch.start`
+        for v in args:
+            if isinstance(v, torch.Tensor) and not isinstance(v, Pretend):
+                raise ValueError('Pointer argument cannot be accessed from Triton')
+        self.starts.append('kernel')
+        kernel[grid](*map(real, args), **options)
 
     def crosses(self, func, args, tensors, here): # Whether it copies between memories; RuntimeError
         if len(here) in (0, len(tensors)): return False
@@ -134,16 +145,3 @@ class PretendGPU(TorchFunctionMode):
             copy = torch.Tensor.to(real(x), *args, **kwargs).clone()
             return Pretend(copy) if there else copy
         return torch.Tensor.to(x, *args, **kwargs) if args or kwargs else x
-
-class Kernel:
-    "A kernel of Triton on the pretend GPU; with `run`, the interpreter runs it"
-    def __init__(self, kernel, run): self.kernel, self.run = kernel, run
-
-    def __getitem__(self, grid):
-        def start(*args, **kwargs):
-            for v in args:
-                if isinstance(v, torch.Tensor) and not isinstance(v, Pretend):
-                    raise ValueError('Pointer argument cannot be accessed from Triton')
-            Pretend.gpu.starts.append('kernel')
-            if self.run: self.kernel[grid](*map(real, args), **kwargs)
-        return start

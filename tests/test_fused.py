@@ -1,7 +1,9 @@
-"""The kernels of `kmeans.fused`: bounds that hold, ties, hard inputs, sums, the compiler, no GPU.
+"""The fused engine's rooms: bounds that hold, ties, hard inputs, sums, the compiler, no GPU.
 
-Without a GPU Triton's interpreter runs them (conftest.py switches it on)."""
-import os, subprocess, sys
+Without a GPU Triton's interpreter runs the kernels (conftest.py switches it on). What only a
+GPU can show is in on_gpu.py, what an engine does with them in test_pretend.py."""
+import json, os, re, subprocess, sys
+from types import SimpleNamespace
 from unittest import mock
 import pytest, torch
 from hypothesis import given, settings, strategies as st
@@ -11,33 +13,36 @@ from clusterlearn.data import blobs, uniform
 if sys.platform != 'linux':
     pytest.skip('Triton has releases for Linux only', allow_module_level=True)
 
-pytest.importorskip('triton')
-import triton.language as tl
-from clusterlearn.kmeans import fused
-from clusterlearn.kmeans.fused import (atomic_sums, certified_two, fused_search, fused_two,
-    lloyd_fused, sorted_sums, tile_sizes)
-from clusterlearn.kmeans.margin import lloyd_margin
+triton = pytest.importorskip('triton')
+from clusterlearn import k_means
+from clusterlearn.kmeans.engines.fused import FusedEngine, has_fused
+from clusterlearn.kmeans.engines.launch import FORMATS, TRITON_NEEDED, launch, missing_for
+from clusterlearn.kmeans.engines.triton_search import (TritonSearch, certified_two, fused_two,
+    tile_sizes)
+from clusterlearn.kmeans.engines.triton_sums import add_in_order, atomic_sums, sorted_sums
+from clusterlearn.kmeans.protocol import lloyd, make_problem
+from tools.cells import settings as project
 
-on_gpu = torch.cuda.is_available()
-device = 'cuda' if on_gpu else 'cpu'
-needs_gpu = pytest.mark.skipif(not on_gpu, reason='needs a GPU')
-forms = ['ieee', 'tf32', 'bf16', 'fp16']
+device = 'cuda' if torch.cuda.is_available() else 'cpu'
+forms = list(FORMATS)
 seeds = st.integers(0, 2**31 - 1)
 
-def ranks(x, centroids):
-    "c and bias as the engine hands them to a search"
+def ranks(x, centroids, shift=None):
+    "c and bias of the scores that rank centroids by their distance to x"
     mean = x.double().mean(0)
     c = centroids.double() - mean
-    return c.float(), -(c.square().sum(1) / 2 + c @ mean).float()
+    v = 0 if shift is None else shift.double()
+    return c.float(), -(c.square().sum(1) / 2 + c @ (mean - v)).float()
 
 def normal(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
 
-def check(x, c, bias, search=fused_two, **options):
+def check(x, c, bias, search=fused_two, shift=None, **options):
     "Errors are below the bound, proven labels right; returns the used and the proven share"
     rows = options.get('rows')
-    labels, best, second, err = search(x, c, bias, **options)
+    labels, best, second, err = search(x, c, bias, shift=shift, **options)
     points = (x if rows is None else x[rows]).double()
+    if shift is not None: points = points - shift.to(torch.promote_types(x.dtype, torch.float32))
     score = points @ c.double().T + bias.double()
     top = torch.cat([score, torch.full_like(score[:, :1], -torch.inf)], 1).topk(2).values
     assert labels.dtype == torch.int64 and labels.shape == (len(points),)
@@ -53,14 +58,15 @@ def check(x, c, bias, search=fused_two, **options):
 
 #  The bound
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, n=st.integers(1, 140), d=st.integers(1, 150), k=st.integers(1, 140),
        form=st.sampled_from(forms), offset=st.sampled_from([0., 1., 300.]), moved=st.booleans(),
        dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]))
 def test_errors_stay_below_the_bound(seed, n, d, k, form, offset, moved, dtype):
     x = (3 * normal(n, d, seed=seed) + offset).to(dtype)
-    c, bias = ranks(x, x[torch.arange(k) % n].double() + .1 * normal(k, d, seed=seed + 1).double())
-    check(x, c, bias, precision=form, shift=x.double().mean(0) if moved else None)
+    shift = x.double().mean(0).float() if moved else None
+    centroids = x[torch.arange(k) % n].double() + .1 * normal(k, d, seed=seed + 1).double()
+    check(x, *ranks(x, centroids, shift), precision=form, shift=shift)
 
 @pytest.mark.parametrize('form, digits', [('tf32', 11), ('fp16', 11), ('bf16', 8)])
 @pytest.mark.parametrize('d', [1, 64, 200])
@@ -78,52 +84,14 @@ def test_alternating_signs_and_cancelling_sums(form):
     check(x, c, torch.zeros(70, device=device), precision=form)
 
 @pytest.mark.parametrize('form', forms)
-@pytest.mark.parametrize('factor', [1e-30, 1e-19, 1e-8, 1e8, 1e17, 3e18])
+@pytest.mark.parametrize('factor', [1e-30, 1e-19, 1e8, 3e18])
 def test_any_scale_is_safe(form, factor):
     x = factor * normal(80, 12)
     c, bias = ranks(x, x[:20])
     check(x, c, bias, precision=form)
 
 @pytest.mark.parametrize('form', forms)
-def test_the_engines_rounding_far_away(form):
-    "The bound holds for the centroids in float64, too, of which `c` is the rounded one"
-    pair = torch.tensor([[1 + .49 * 2. ** -23, -1 + .49 * 2. ** -24]], dtype=torch.float64)
-    exact, x = pair.repeat(1, 32), torch.full((5, 64), 1e4)
-    assert (exact.float().double() - exact).abs().min() > 0 and exact.float().sum() == 0
-    at, c, bias = x.to(device), exact.float().to(device), torch.zeros(1, device=device)
-    _, best, _, err = fused_two(at, c, bias, precision=form, shift=at[0])
-    used = ((best.cpu().double() - x.double() @ exact[0]).abs() / err.cpu()).max()
-    assert .5 < used <= 1
-
-@fused._jit
-def bound_kernel(facts, out, d, FORM: tl.constexpr):
-    per_lost, per_kept, rest, limit = fused._bound(facts, d, FORM)
-    tl.store(out, per_lost)
-    tl.store(out + 1, per_kept)
-    tl.store(out + 2, rest)
-    tl.store(out + 3, limit)
-
-@pytest.mark.parametrize('form', forms)
-@pytest.mark.parametrize('d', [1, 16, 130, 100_000, 5_000_000])
-def test_the_bound_is_the_chapters_formula(form, d):
-    "From norms in float64: no smaller, and hardly larger"
-    facts = 3., 2.9, .01, 7., 5., 6.
-    whole, short, lost, away, largest, most = torch.tensor(facts).double().tolist()
-    u, terms = 2. ** -24, -(-d // 16) * 16 * (1 if form == 'ieee' else 4)
-    gamma = terms * u / (1 - terms * u) if terms * u < 1 else torch.inf
-    want = torch.tensor([whole * (1 + 2 * u),
-                         lost + gamma * short + u * (2 * whole + short * (1 + gamma)),
-                         u * (2 * most + largest + away * whole),
-                         1e37 / (whole + short + 1)], dtype=torch.float64)
-    got = torch.empty(4, device=device)
-    bound_kernel[(1,)](torch.tensor(facts, device=device), got, d, FORM=form)
-    more, slack = got.cpu().double() / want, (d + 64) * u
-    if gamma == torch.inf: more[1] = 1 + slack if got[1].isinf() else 0
-    assert (more[:3] >= 1 + slack).all() and (more[:3] <= 1 + 8 * slack).all(), more
-    assert .999 < more[3] < 1.001
-
-@pytest.mark.parametrize('form', forms)
-@pytest.mark.parametrize('power', range(112, 130, 2))
+@pytest.mark.parametrize('power', range(114, 130, 4))
 def test_scores_whose_scale_vanishes(form, power):
     "The two powers of two of fp16, multiplied, may be too small for float32"
     for part in (20, 60):
@@ -147,8 +115,8 @@ def test_points_whose_squares_vanish(form):
 def test_points_are_rounded_to_nearest(form):
     x = normal(100, 1)
     one, zero = torch.ones(1, 1, device=device), torch.zeros(1, device=device)
-    rounded = fused_two(x, one, zero, precision=form)[1]
-    ours = fused._narrowed(x, form).float()[:, 0]
+    rounded, ours = fused_two(x, one, zero, precision=form)[1], x.to(FORMATS[form]).float()[:, 0]
+    if form == 'tf32': ours = ((x[:, 0].view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
     unit = {'ieee': 2**-24, 'bf16': 2**-8}.get(form, 2**-11)
     assert_close(rounded, ours, rtol=0, atol=1e-7 if form == 'fp16' else 0)
     assert ((rounded - x[:, 0]).abs() <= unit * x[:, 0].abs()).all()
@@ -190,8 +158,9 @@ def test_fp16_norms_beyond_its_range():
 def test_points_stored_in_fp16_lose_nothing():
     x = normal(200, 32).half()
     c, bias = ranks(x, x[:50].double())
-    stored = fused_two(x, c, bias, precision='fp16')[3]
-    assert (stored < .7 * fused_two(x, c, bias, precision='tf32', shift=x.mean(0).float())[3]).all()
+    stored, shift = fused_two(x, c, bias, precision='fp16')[3], x.mean(0).float()
+    moved = fused_two(x, *ranks(x, x[:50].double(), shift), precision='fp16', shift=shift)[3]
+    assert (stored < .7 * moved).all()
 
 #  Shapes
 
@@ -210,7 +179,7 @@ def test_rows(form):
     whole = fused_two(x, c, bias, precision=form)
     rows = torch.randint(300, (137,), generator=torch.Generator().manual_seed(2)).to(device)
     check(x, c, bias, rows=rows, precision=form)
-    part = fused_two(x, c, bias, rows, torch.zeros_like(rows), precision=form)
+    part = fused_two(x, c, bias, rows, precision=form)
     assert torch.equal(part[0], whole[0][rows])
     for one, other in zip(part[1:], whole[1:]): assert_close(one, other[rows])
     none = fused_two(x, c, bias, rows[:0], precision=form)
@@ -220,7 +189,7 @@ def test_strides_and_views():
     base = normal(90, 400)
     for x in (base.T, base[:, ::3], base[5:80, 7:50], base[:, :1].expand(90, 40)):
         c, bias = ranks(x, x[:20])
-        check(x, c, bias, rows=torch.arange(3, len(x), 2, device=device))
+        check(x, c.T.contiguous().T, bias, rows=torch.arange(3, len(x), 2, device=device))
 
 @pytest.mark.parametrize('form', forms)
 def test_ties_go_to_the_lower_index(form):
@@ -273,29 +242,60 @@ def test_what_is_left_is_looked_at_again(form):
     rows = torch.arange(490, 10, -3, device=device)
     check(x, c, bias, search=certified_two, rows=rows, precision=form)
 
-def test_search_notices_other_points():
-    search, x = fused_search('fp16', fused_two), normal(100, 6)
-    for y in (x, 1e6 * x + 1e7, x):
-        c, bias = ranks(y, y[:9])
-        assert check(y, c, bias, search=lambda *args: search(*args))[1] > .8
+def held(search, problem, centroids, rows=None):
+    "`Found` holds of the true scores, from centroids in float64; returns the share that leads"
+    found, c = search(centroids, rows), centroids - problem.mean
+    points = problem.points if rows is None else problem.points[rows]
+    score = (points.double() - problem.mean) @ c.T - c.square().sum(1) / 2
+    own = score.gather(1, found.labels[:, None])[:, 0]
+    other = score.scatter(1, found.labels[:, None], -torch.inf).amax(1)
+    assert found.lower.dtype == found.upper.dtype == torch.float64
+    assert (own >= found.lower).all() and (other <= found.upper).all()
+    return (found.lower > found.upper).double().mean().item()
+
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, n=st.integers(1, 120), d=st.integers(1, 40), k=st.integers(1, 60),
+       form=st.sampled_from(forms), offset=st.sampled_from([0., 1., 300., 1e6]),
+       dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]))
+def test_what_is_found_holds_for_centroids_in_float64(seed, n, d, k, form, offset, dtype):
+    problem = make_problem((3 * normal(n, d, seed=seed) + min(offset, 6e4)).to(dtype))
+    points = problem.points.double()
+    centroids = points[torch.arange(k) % n] + .1 * normal(k, d, seed=seed + 1).double()
+    held(TritonSearch(problem, form), problem, centroids)
 
 @pytest.mark.parametrize('offset', [0., 1e4])
 def test_search_shifts_far_data(offset):
     x = uniform(400, 8, random_state=0).to(device) - .5 + offset
-    c, bias = ranks(x, x[:30])
-    where = fused._whereabouts(x, 'fp16')
-    assert (where['shift'] is None) == (offset == 0)
-    _, proven = check(x, c, bias, precision='fp16', **where)
-    found = fused_search('fp16', fused_two)(x, c, bias)
-    assert (found[1] - found[2] > 2 * found[3]).double().mean() == proven
-    _, plain = check(x, c, bias, precision='fp16')
-    assert proven > .9 and (plain < .1 if offset else plain == proven)
+    problem = make_problem(x)
+    search = TritonSearch(problem)
+    assert (search.shift is None) == (offset == 0)
+    rows = torch.arange(399, 3, -2, device=device)
+    assert held(search, problem, x[:30].double()) > .9
+    assert held(search, problem, x[:30].double(), rows) > .9
+    _, plain = check(x, *ranks(x, x[:30]), precision='fp16')
+    assert plain < .1 if offset else plain > .9
+
+def test_the_rounding_of_squares_is_in_the_bound():
+    "All else vanishes here: the point is zero, the biases are, and best and second are equal"
+    x = torch.tensor([[0., 0.], [1000., 0.], [-997., 0.], [1., 900.], [1., -900.]], device=device)
+    problem = make_problem(x)
+    m, rows = problem.mean, torch.zeros(1, dtype=torch.int64, device=device)
+    found = TritonSearch(problem, 'ieee')(torch.stack([m, -m]), rows)
+    assert found.upper - found.lower >= problem.squares[0] * 2.**-24
+
+def test_without_a_certificate_leads_count_as_they_are():
+    x = uniform(400, 6, random_state=0).to(device)
+    problem = make_problem(torch.cat([x, 1e30 * x[:1]]))
+    found = TritonSearch(make_problem(x), 'bf16', certified=False)(x[:9].double())
+    assert (found.lower > found.upper).double().mean() > .99 and found.lower.isfinite().all()
+    far = TritonSearch(problem, 'bf16', certified=False)(problem.points[:9].double())
+    assert not (far.lower > far.upper)[-1]                            # what overflows is no answer
 
 #  Sums
 
-@settings(max_examples=15, deadline=None)
-@given(seed=seeds, n=st.integers(0, 300), d=st.integers(1, 140), k=st.integers(1, 40),
-       piece=st.sampled_from([1, 7, 64, 1024]), weighted=st.booleans(), skew=st.booleans())
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds, n=st.integers(0, 150), d=st.integers(1, 140), k=st.integers(1, 20),
+       piece=st.sampled_from([7, 64, 1024]), weighted=st.booleans(), skew=st.booleans())
 def test_sums_are_the_direct_ones(seed, n, d, k, piece, weighted, skew):
     g = torch.Generator().manual_seed(seed)
     x, labels = normal(n, d, seed=seed) + 50, torch.randint(k, (n,), generator=g).to(device)
@@ -307,17 +307,21 @@ def test_sums_are_the_direct_ones(seed, n, d, k, piece, weighted, skew):
         assert_close(sums, member.T @ x.double(), rtol=1e-12, atol=1e-12)
         assert_close(counts, member.sum(0), rtol=1e-12, atol=1e-12)
 
-def test_sorted_sums_do_not_depend_on_who_comes_first():
+def test_sorted_sums_have_the_same_bits_each_time():
+    "And those of a sum in the order of the points, whatever the pieces do"
     x, w = 1e3 * normal(2000, 33), normal(2000, seed=1).abs()
     labels = (normal(2000, seed=2) * 3).long().clamp(0, 5)
-    order = labels.argsort(stable=True)
-    begins, ends, _, _ = fused._pieces(torch.bincount(labels, minlength=7), 100)
-    parts = fused._slice_sums(x, w, order, begins, ends)
-    mixed = torch.randperm(len(begins), generator=torch.Generator().manual_seed(3)).to(device)
-    assert len(parts) > 20
-    assert torch.equal(fused._slice_sums(x, w, order, begins[mixed], ends[mixed]), parts[mixed])
     once, again = (sorted_sums(x, labels, 7, w, piece=100) for _ in range(2))
     assert torch.equal(once[0], again[0]) and torch.equal(once[1], again[1])
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(3)).to(device)
+    renamed = sorted_sums(x, order[labels], 7, w, piece=100)         # other programs, same slices
+    assert torch.equal(renamed[0][order], once[0]) and torch.equal(renamed[1][order], once[1])
+
+def test_what_is_there_is_added_to():
+    x, labels = normal(300, 4), torch.arange(300, device=device) % 7
+    sums = torch.ones(9, 4, device=device).double()
+    add_in_order(sums, labels, x)
+    assert_close(sums, 1 + sorted_sums(x, labels, 9)[0], rtol=1e-15, atol=0)
 
 def test_sums_refuse_bad_labels():
     x = normal(4, 2)
@@ -330,51 +334,79 @@ def test_sums_refuse_bad_labels():
     with pytest.raises(ValueError, match='weights has shape'):
         sorted_sums(x, torch.zeros(4, dtype=torch.int64, device=device), 1, torch.ones(3))
 
-#  Lloyd's iteration
+#  The engine
 
-@pytest.mark.parametrize('form', ['exact', 'ieee', 'tf32', 'bf16'])
-@pytest.mark.parametrize('name', ['blobs', 'noise', 'far', 'equal', 'float64'])
-def test_lloyd_fused_is_lloyd_margin(form, name):
-    x = {'blobs': lambda: blobs(8, 40, 5, random_state=0).points,
+cases = {'blobs': lambda: blobs(8, 40, 5, random_state=0).points,
          'noise': lambda: uniform(300, 12, random_state=1),
          'far': lambda: uniform(300, 3, random_state=2) + 1e4,
          'equal': lambda: uniform(30, 3, random_state=3).repeat(8, 1),
-         'float64': lambda: uniform(300, 4, random_state=4).double()}[name]().to(device)
+         'float64': lambda: uniform(150, 4, random_state=4).double()}
+
+@pytest.mark.parametrize('form', ['exact', 'ieee', 'bf16'])
+@pytest.mark.parametrize('name', cases)
+def test_labels_are_the_plain_engines(form, name):
+    x = cases[name]().to(device)
     w = normal(len(x), seed=9).abs().double()
     for weights in (None, w):
-        plain = lloyd_margin(x, x[:8], sample_weight=weights)
-        mine = lloyd_fused(x, x[:8], sample_weight=weights, precision=form)
-        assert torch.equal(mine.labels, plain.labels)
-        assert_close(mine.centroids, plain.centroids, rtol=1e-6, atol=0)
+        options = dict(init=x[:8], tol=0, empty='keep', sample_weight=weights)
+        plain = k_means(x, 8, engine='plain', **options)
+        problem = make_problem(x, weights)
+        mine = lloyd(problem, FusedEngine(problem, x[:8].double() * problem.scale, form))
+        assert mine.engine == 'fused' and torch.equal(mine.labels, plain.labels)
+        assert_close(mine.centroids, plain.centroids, rtol=1e-6, atol=1e-6)
         assert (mine.n_iter, mine.converged) == (plain.n_iter, plain.converged)
-        assert_close(mine.inertia, plain.inertia, rtol=1e-9, atol=0)
+        assert_close(mine.inertia, plain.inertia, rtol=1e-9, atol=1e-9)
 
-@pytest.mark.filterwarnings('ignore:.*encountered in:RuntimeWarning')
 def test_fast_is_near():
     x = uniform(400, 6, random_state=0).to(device)
-    fast, plain = lloyd_fused(x, x[:9], precision='fast'), lloyd_margin(x, x[:9])
-    assert abs(fast.inertia / plain.inertia - 1) < .02 and fast.centroids.dtype == x.dtype
-    search = fused._uncertified(fused_search('bf16', fused_two))
-    err = search(torch.cat([x, 1e30 * x[:1]]), *ranks(x, x[:9]))[3]
-    assert (err[:-1] == 0).all() and err[-1].isinf()                  # what overflows is no answer
+    fast, plain = (k_means(x, 9, init=x[:9], tol=0, engine=e, precision=p)
+                   for e, p in (('fused', 'fast'), ('plain', 'exact')))
+    assert fast.engine == 'fused' and fast.centroids.dtype == x.dtype
+    assert abs(fast.inertia / plain.inertia - 1) < .02
 
-def test_deterministic_mode():
-    x = uniform(300, 4, random_state=0).to(device)
-    called, add = [], fused._add_in_order
-    with mock.patch.object(fused, '_add_in_order', lambda *a: called.append(1) or add(*a)):
-        once, again = (lloyd_fused(x, x[:5], deterministic=True) for _ in range(2))
-    assert len(called) > 4
+def test_deterministic_mode_adds_in_order():
+    x = uniform(150, 4, random_state=0).to(device)
+    start, kernels = launch.start, []
+    def counted(kernel, *rest):
+        kernels.append(kernel.__name__)
+        start(kernel, *rest)
+    options = dict(init=x[:5], tol=0, engine='fused')
+    with mock.patch.object(launch, 'start', counted):
+        once, again = (k_means(x, 5, deterministic=True, **options) for _ in range(2))
+        assert sum('slice' in name for name in kernels) > 8
+        kernels.clear()
+        k_means(x, 5, **options)
+        assert len(kernels) > 4 and not any('slice' in name for name in kernels)
     assert torch.equal(once.centroids, again.centroids) and torch.equal(once.labels, again.labels)
-    assert torch.equal(once.labels, lloyd_margin(x, x[:5]).labels)
+    assert torch.equal(once.labels, k_means(x, 5, init=x[:5], tol=0, engine='plain').labels)
 
-def test_callback_stops_and_precision_is_checked():
-    x = uniform(200, 4, random_state=0).to(device)
-    r = lloyd_fused(x, x[:5], callback=lambda iteration, centroids, labels: True)
-    assert r.n_iter == 1
-    with pytest.raises(ValueError, match="precision='double'"):
-        lloyd_fused(x, x[:5], precision='double')
+def test_precision_is_checked():
+    problem = make_problem(uniform(50, 2, random_state=0).to(device))
+    with pytest.raises(ValueError, match="precision='double': known are exact, fast, ieee"):
+        FusedEngine(problem, problem.points[:5].double(), 'double')
 
-#  Without Triton, without a GPU
+#  Where the kernels cannot run, or not be trusted
+
+def test_the_release_that_is_needed_is_the_extras():
+    said = re.search(r'triton>=(\d+)\.(\d+)', project()['gpu_requirements'])
+    assert tuple(map(int, said.groups())) == TRITON_NEEDED
+
+@pytest.mark.parametrize('what, name, value, why', [
+    (torch.version, 'hip', '6.4', 'ROCm'), (triton, '__version__', '3.2.1', 'Triton is 3.2.1')])
+def test_the_tensor_engine_takes_over(what, name, value, why):
+    x = uniform(300, 4, random_state=0).to(device)
+    with mock.patch.object(what, name, value):
+        assert why in missing_for(x) and not has_fused(x)
+        r = k_means(x, 5, init=x[:5], tol=0, engine='fused', deterministic=True)
+        with pytest.raises(ValueError, match=why): fused_two(x, x[:5], x[:5, 0])
+        with pytest.raises(ValueError, match=why): sorted_sums(x, torch.zeros(300).long(), 1)
+    assert r.engine == 'tensor'
+    assert torch.equal(r.labels, k_means(x, 5, init=x[:5], tol=0, engine='plain').labels)
+
+def test_an_old_triton_on_a_gpu_is_worth_a_warning():
+    with mock.patch.object(triton, '__version__', '3.2.1'):
+        with pytest.warns(RuntimeWarning, match='leaves its fused engine out: Triton is 3.2.1'):
+            assert not has_fused(SimpleNamespace(is_cuda=True))
 
 def python(code, **env):
     env = {a: b for a, b in os.environ.items() if a != 'TRITON_INTERPRET'} | env
@@ -383,27 +415,28 @@ def python(code, **env):
     return ran.stdout
 
 alone = '''
-import sys
+import sys, clusterlearn
+assert "triton" not in sys.modules                           # the package does not import it
 {block}
 import torch
-from clusterlearn.kmeans.fused import fused_two, has_fused, lloyd_fused
-from clusterlearn.kmeans.margin import lloyd_margin
+from clusterlearn import k_means
+from clusterlearn.kmeans.engines.fused import has_fused
+from clusterlearn.kmeans.engines.triton_search import fused_two
 x = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
 assert not has_fused(x)
-a, b = lloyd_fused(x, x[:5], deterministic=True), lloyd_margin(x, x[:5])
+a, b = (k_means(x, 5, init=x[:5], engine=e, deterministic=True) for e in ("fused", "tensor"))
 assert torch.equal(a.labels, b.labels) and torch.equal(a.centroids, b.centroids)
+assert a.engine == b.engine == "tensor"
 try: fused_two(x, x[:5], x[:5, 0])
 except ValueError as e: print(e)
 '''
 
-@pytest.mark.parametrize('block', ['sys.modules["triton"] = None', ''])
-def test_plain_where_there_is_no_triton_or_no_gpu(block):
-    said = python(alone.format(block=block))
-    assert 'x is on cpu: a GPU and Triton are needed' in said and 'lloyd_margin' in said
-
-def test_the_package_does_not_import_triton():
-    code = 'import sys, clusterlearn; assert "triton" not in sys.modules; print("light")'
-    assert 'light' in python(code)
+@pytest.mark.parametrize('block, why', [
+    ('sys.modules["triton"] = None', 'Triton is not installed'),
+    ('', 'points are on cpu, and a GPU is needed'),
+    ('import triton; triton.__version__ = "2.9"', 'Triton is 2.9')])
+def test_plain_where_there_is_no_triton_or_no_gpu(block, why):
+    assert why in python(alone.format(block=block))
 
 #  The compiler
 
@@ -419,123 +452,70 @@ def test_tile_sizes_fit():
 
 compiled = '''
 import json
-from clusterlearn.kmeans.fused import _compile
+from clusterlearn.kmeans.engines.triton_search import compile_two
 out = []
 dtypes = {"ieee": "fp32", "tf32": "fp32", "bf16": "bf16", "fp16": "fp32"}
-for capability, limit, d, forms in ((80, 163, 128, "ieee tf32 fp16"), (89, 99, 256, "tf32 fp16"),
-                                    (90, 227, 1, "fp16"), (90, 227, 128, "ieee tf32 bf16"),
-                                    (90, 227, 1537, "tf32 fp16")):
+for capability, limit, d, forms in ((80, 163, 128, "tf32"), (89, 99, 256, "fp16"),
+                                    (90, 227, 128, "ieee bf16"), (90, 227, 1537, "tf32")):
     for form in forms.split():
-        k = _compile(d, form, capability, rows=d > 100, dtype=dtypes[form])
+        k = compile_two(d, form, capability, rows=d > 100, dtype=dtypes[form])
         out.append((capability, d, form, k.metadata.shared, limit * 1024,
                     sum(k.asm["ptx"].count(i) for i in ("wgmma.mma_async", "mma.sync"))))
 print(json.dumps(out))'''
 
 def test_kernels_compile_for_gpus_that_are_not_here(tmp_path):
-    import json
     found = json.loads(python(compiled, TRITON_CACHE_DIR=str(tmp_path)))
-    assert len(found) == 11
+    assert len(found) == 5
     for capability, d, form, shared, limit, on_tensor_cores in found:
         assert shared <= limit, (capability, d, form)
         assert (on_tensor_cores > 0) == (form != 'ieee'), (capability, d, form)
 
-sums_compiled = '''
-import triton
+seen = '''
+import re, torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from clusterlearn.kmeans import fused
-integers = dict(_slice_kernel="order begins ends", _atomic_kernel="labels")
-for name, ints in integers.items():
-    kernel = getattr(fused, name)
-    known = dict(WEIGHTED=True, BN=16, BD=128)
-    kinds = {a: "constexpr" if a in known else "*i64" if a in ints.split() else
-             "*fp64" if a in ("out", "sums") else "*fp32" if a in ("x", "weights") else "i32"
-             for a in kernel.arg_names}
-    at = {(kernel.arg_names.index(a),): v for a, v in known.items()}
-    source = ASTSource(kernel, kinds, at, {})
-    made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
-    print(made.asm["ptx"].count("atom.") + made.asm["ptx"].count("red."))'''
+from clusterlearn.kmeans.engines.launch import launch
+from clusterlearn.kmeans.engines import triton_kernels, triton_search, triton_sums
+def kind(v):
+    short = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32",
+             torch.float64: "fp64", torch.int64: "i64"}
+    return "*" + short[v.dtype] if torch.is_tensor(v) else "i32" if isinstance(v, int) else "fp32"
+def compiled(kernel, args, options): # For an H200, with the types that the library starts it with
+    names, options = kernel.arg_names, dict(options)
+    how = {n: options.pop(n) for n in ("num_warps", "num_stages") if n in options}
+    kinds = {n: kind(v) for n, v in zip(names, args)} | dict.fromkeys(options, "constexpr")
+    free = {p.name for p in kernel.params if p.do_not_specialize}
+    ones = {n: 1 for n, v in zip(names, args) if isinstance(v, int) and v == 1 and n not in free}
+    kinds |= dict.fromkeys(ones, "constexpr")                # Triton makes constants of them
+    at = {(names.index(n),): v for n, v in (options | ones).items()}
+    made = triton.compile(ASTSource(kernel, kinds, at, {}), target=GPUTarget("cuda", 90, 32),
+                          options=how)
+    ptx = made.asm["ptx"]
+    print(kernel.__name__, len(re.findall(r"\\b(?:atom|red)\\.", ptx)), *sorted(free))
+launch.start = lambda kernel, grid, args, options: compiled(kernel, args, options)
+class There(torch.Tensor): is_cuda = True # A tensor that says it is on a GPU
+torch.cuda.get_device_properties = lambda d: __import__("types").SimpleNamespace(
+    shared_memory_per_block_optin=227 * 1024, major=9)
+torch.cuda.device_of = lambda x: __import__("contextlib").nullcontext()
+def there(*shape, dtype=torch.float32): return torch.ones(shape, dtype=dtype).as_subclass(There)
+'''
 
-ones_compiled = '''
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from clusterlearn.kmeans import fused
-others = dict.fromkeys("n k d step_n step_d step_k width".split(), "i32")
-others |= dict(scale="fp32", back="fp32")
-def compiles(kernel, kinds, **known):
-    names = kernel.arg_names
-    def kind(a): return "constexpr" if a in known else kinds.get(a) or others.get(a, "*fp32")
-    at = {(names.index(a),): v for a, v in known.items()}
-    source = ASTSource(kernel, {a: kind(a) for a in names}, at, {})
-    triton.compile(source, target=GPUTarget("cuda", 90, 32))
-ones = dict(d=1, step_d=1)                                  # Triton makes constants of them
-kinds = dict(rows="*i64", places="*i64", labels="*i64", c="*fp16", x="*fp64", shift="*fp64")
-compiles(fused._two_kernel, kinds, **ones, step_n=1, FORM="fp16", ROWS=True, PLACES=True,
-         SHIFT=True, WHOLE=True, BY_HAND=False, GROUP=4, BN=128, BK=128, BD=16, BT=16)
-for form, kind in ("fp16", "*fp16"), ("bf16", "*bf16"), ("tf32", "*fp32"):
-    for known in ones, {}:
-        compiles(fused._centroid_kernel, dict(narrow_out=kind, shift="*fp64"), **known, FORM=form,
-                 SHIFT=True, GROUP=4, TILE=128, BK=16, BD=16)
-varying = {k: {p.name for p in k.params if p.do_not_specialize}
-           for k in (fused._two_kernel, fused._centroid_kernel, fused._atomic_kernel)}
-print(*varying.values())'''
+def started(code, folder):
+    "Kernel, atomic instructions and arguments without a code of their own, for each start"
+    lines = python(seen + code, TRITON_CACHE_DIR=str(folder)).splitlines()
+    return {name: (int(atomics), set(free)) for name, atomics, *free in map(str.split, lines)}
 
-def test_ones_compile_and_so_do_centroids(tmp_path):
-    "What varies in a run of `k_means` has no code of its own"
-    said = python(ones_compiled, TRITON_CACHE_DIR=str(tmp_path))
-    assert said in ("{'n', 'k'} {'k'} {'n'}\n", "{'k', 'n'} {'k'} {'n'}\n")
-
-def test_sums_compile_and_only_one_has_atomics(tmp_path):
-    in_order, atomic = map(int, python(sums_compiled, TRITON_CACHE_DIR=str(tmp_path)).split())
-    assert in_order == 0 and atomic > 0
-
-#  The benchmark
-
-def test_benchmark_refuses_without_a_gpu():
-    if on_gpu: pytest.skip('there is a GPU')
-    from benchmarks.fused import run
-    with pytest.raises(SystemExit, match='needs a GPU'): next(run(True))
-
-def test_benchmark_runs_dry():
-    from benchmarks.fused import run
-    found = list(run(True, device, [(300, 5, 7)], [torch.float32], repeats=1, tries=2))
-    assert [r['kind'] for r in found] == ['iteration', 'run'] + ['tiles'] * 3
-    ways = found[0]['ways'] | {f'run {n}': w for n, w in found[1]['ways'].items()}
-    assert all(w['best'] > 0 for n, w in ways.items() if 'flash' not in n)
-    assert found[1]['ways']['exact']['inertia'] > 0 and len(found[2]['best']) == 2
-
-#  Only on a GPU
-
-@needs_gpu
-@pytest.mark.parametrize('form', forms)
-def test_large_on_a_gpu(form):
-    x = torch.randn(300_000, 128, device='cuda')
-    c, bias = ranks(x, x[:4096])
-    labels, best, second, err = fused_search(form)(x, c, bias)
-    proven = best - second > 2 * err
-    assert proven.double().mean() > .99
-    for rows in torch.arange(len(x), device='cuda').split(20_000):
-        score = x[rows].double() @ c.double().T + bias.double()
-        assert ((score.argmax(1) == labels[rows]) | ~proven[rows]).all()
-        assert ((best[rows] - score.amax(1)).abs() <= err[rows]).all()
-
-@needs_gpu
-def test_more_numbers_than_32_bits_count():
-    x = torch.zeros(2**25, 80, dtype=torch.float16, device='cuda')       # 2.7 billion numbers
-    x[-1000:] = torch.randn(1000, 80, device='cuda').half()
-    c, bias = ranks(x[-1000:], x[-50:].double())
-    rows = torch.arange(len(x) - 1000, len(x), device='cuda')
-    check(x, c, bias, rows=rows, precision='fp16')
-    whole, part = (fused_two(x, c, bias, r, precision='fp16') for r in (None, rows))
-    assert torch.equal(whole[0][-1000:], part[0])
-    sums, _ = sorted_sums(x, (torch.arange(len(x), device='cuda') >= len(x) - 1000).long(), 2)
-    assert_close(sums[1], x[-1000:].double().sum(0))
-
-@needs_gpu
-@pytest.mark.parametrize('form', forms)
-def test_real_tensor_cores_stay_below_the_bound(form):
-    "The adversary of the chapter: a one, then products that lose nearly all they have"
-    x, c = torch.ones(64, 1024, device='cuda'), torch.ones(64, 1024, device='cuda')
-    x[:, 1:], c[:, 1:] = 2**-11, 2**-12 * (1 - 2**-11)
-    check(x, c[:1].contiguous(), torch.zeros(1, device='cuda'), precision=form)
+def test_what_is_started_compiles_and_varies_without_new_code(tmp_path):
+    "One column, strides of one, float64 points: constants to Triton. Sums: only one has atomics"
+    found = started('''
+one, c, bias = there(40, 1, dtype=torch.float64), there(3, 1), there(3)
+some = torch.arange(9).as_subclass(There)
+triton_search.fused_two(one, c, bias, some, precision="fp16", shift=there(1), scale=1.)
+triton_search.fused_two(there(40, 20), there(3, 20), bias, precision="bf16")
+labels = torch.arange(40).as_subclass(There) % 3
+for f in triton_sums.sorted_sums, triton_sums.atomic_sums: f(there(40, 20), labels, 3, there(40))
+''', tmp_path)
+    two, centroids, slices, atomic = (found[f'_{n}_kernel'] for n in
+                                      ('two', 'centroid', 'slice', 'atomic'))
+    assert two == (0, {'n', 'k'}) and centroids == (0, {'k'})
+    assert slices[0] == 0 and atomic[0] > 0 and atomic[1] == {'n'}

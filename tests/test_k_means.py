@@ -11,14 +11,9 @@ from clusterlearn import KMeansResult, k_means
 from clusterlearn.checks import as_generator
 from clusterlearn.data import blobs, uniform
 from clusterlearn.kmeans import lloyd
-from clusterlearn.kmeans.lloyd import (
-    count_empty,
-    mean_variance,
-    refill_farthest,
-    refill_random,
-    refill_split,
-)
-from clusterlearn.kmeans.margin import lloyd_margin
+from clusterlearn.kmeans.empty import refill_farthest, refill_random, refill_split
+from clusterlearn.kmeans.lloyd import count_empty
+from clusterlearn.kmeans.protocol import PlainEngine, make_problem
 from clusterlearn.kmeans.seeding import initial_centroids
 
 seeds = st.integers(0, 2**31 - 1)
@@ -136,9 +131,7 @@ def test_whole_weights_equal_repetition(problem, seed, empty):
         x = x + torch.randn(x.shape, generator=g, dtype=x.dtype)
     a = k_means(x, len(init), init=init, tol=0, sample_weight=w, empty=empty)
     again = x.repeat_interleave(w, 0)
-    b = lloyd_margin(again, init, refill=refill_split) if empty == 'split' else None
-    if b is None:
-        b = lloyd_margin(again, init)
+    b = k_means(again, len(init), init=init, tol=0, empty=empty, engine='plain')
     assert_close(a.centroids, b.centroids, atol=1e-9, rtol=1e-9)
     assert math.isclose(a.inertia, b.inertia, rel_tol=1e-9, abs_tol=1e-11)
     assert torch.equal(a.labels.repeat_interleave(w), b.labels)
@@ -190,13 +183,12 @@ def test_scikit_learn_agrees(seed, k, d, weigh):
 
 @quick
 @given(seed=seeds, n=st.integers(1, 3000), d=st.integers(1, 5), offset=st.floats(-1e4, 1e4))
-def test_mean_variance(seed, n, d, offset):
+def test_a_problem_knows_the_mean_variance(seed, n, d, offset):
+    "The unit of tol: scikit-learn's, without weights, of all points"
     x = torch.randn(n, d, generator=as_generator(seed), dtype=torch.float64) * 3 + offset
-    want = x.numpy().var(0).mean()
-    assert math.isclose(mean_variance(x, budget=4096), want, rel_tol=1e-9, abs_tol=1e-9)
-    assert math.isclose(
-        mean_variance(x.half()), x.half().double().numpy().var(0).mean(), rel_tol=1e-4, abs_tol=1e-9
-    )
+    for y in (x, x.half(), x.float(), x[torch.arange(3 * 2**13) % n]):
+        want = y.double().numpy().var(0).mean()
+        assert math.isclose(make_problem(y).variance, want, rel_tol=1e-9, abs_tol=1e-9)
 
 
 # ---- refills
@@ -317,7 +309,7 @@ def test_verbose_says_one_line_a_run(capsys):
     assert (
         last
         == f'k-means 1/1: at rest after {r.n_iter} iterations, inertia {r.inertia:.6g}, '
-        + (f'{count_empty(r)} times empty')
+        + f'{count_empty(r)} times empty, engine {r.engine}'
     )
     k_means(x, 5, n_init=3, verbose=True, max_iter=1, random_state=0, tol=0)
     err = capsys.readouterr().err.replace('\r', '\n')
@@ -341,20 +333,18 @@ def test_the_best_of_several_runs(init, weigh):
 
 
 def test_rounding_does_not_choose_among_equal_runs(monkeypatch):
-    x, whole = uniform(300, 2, random_state=0), lloyd_margin
-    off = iter([0, -1e-15, 1e-15, -1e-9, -1e-9 - 1e-15])  # the fourth run is better, the rest alike
-    runs = []
+    x, whole, runs = uniform(300, 2, random_state=0), lloyd.lloyd, []
+    for n, best in ((3, 0), (5, 3)):  # the fourth run is better, the rest alike but for rounding
+        off = iter([0, -1e-15, 1e-15, -1e-9, -1e-9 - 1e-15])
+        runs.clear()
 
-    def near(*args, **kwargs):
-        r = whole(x, x[:4])
-        runs.append(r._replace(inertia=r.inertia * (1 + next(off))))
-        return runs[-1]
+        def near(problem, engine, **kwargs):
+            r = whole(problem, PlainEngine(problem, x[:4].double()), **kwargs)
+            runs.append(r._replace(inertia=r.inertia * (1 + next(off))))
+            return runs[-1]
 
-    monkeypatch.setattr(lloyd, '_engine', lambda *a: near)
-    assert k_means(x, 4, n_init=3, random_state=0) is runs[0]
-    off = iter([0, -1e-15, 1e-15, -1e-9, -1e-9 - 1e-15])
-    runs.clear()
-    assert k_means(x, 4, n_init=5, random_state=0) is runs[3]
+        monkeypatch.setattr(lloyd, 'lloyd', near)
+        assert k_means(x, 4, n_init=n, random_state=0) is runs[best]
 
 
 def test_the_starts_do_not_depend_on_empty_clusters():

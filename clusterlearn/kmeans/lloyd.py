@@ -16,16 +16,9 @@ from pkgutil import resolve_name
 import torch
 from torch import Tensor
 
-from ..checks import as_count, as_generator, check_n_clusters, without_autocast
-from .protocol import KMeansResult, Problem, lloyd, make_problem
+from ..checks import as_count, as_generator, without_autocast
+from .protocol import KMeansResult, lloyd, make_problem
 from .seeding import initial_centroids
-
-# %% ../../nbs/26_kmeans_lloyd.ipynb #9d5123f0
-def count_empty(
-    result:KMeansResult, # What `k_means` returned
-)->int: # Empty clusters, added up over the iterations
-    "How many empty clusters the run met; those of the policy \"keep\" count in every iteration."
-    return sum(i.n_empty for i in result.history)
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #1d378810
 EMPTY = {"farthest": "clusterlearn.kmeans.empty:refill_farthest",
@@ -40,6 +33,13 @@ def _refill(empty, g): # The function that `empty` stands for, for one run
     if empty != "random": return refill
     seed = torch.randint(2**62, (), generator=g).item()
     return partial(refill, generator=as_generator(seed))
+
+# %% ../../nbs/26_kmeans_lloyd.ipynb #9d5123f0
+def count_empty(
+    result:KMeansResult, # What `k_means` returned
+)->int: # Empty clusters, added up over the iterations
+    "How many empty clusters the run met; those of the policy \"keep\" count in every iteration."
+    return sum(i.n_empty for i in result.history)
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #e4177470
 ENGINES = {"auto": "clusterlearn.kmeans.engines.auto:AutoEngine",
@@ -60,6 +60,7 @@ class _Watch: # The loop's callback: tells the user's and moves the bar
             self.stopped = bool(self.callback(iteration, centroids, labels))
         return self.stopped
 
+# %% ../../nbs/26_kmeans_lloyd.ipynb #32c69e90
 def _bar(number, n_init, max_iter): # A progress bar on standard error
     from tqdm import tqdm
     return tqdm(total=max_iter, desc=f"k-means {number}/{n_init}", unit=" iterations", leave=False,
@@ -70,6 +71,7 @@ def _say(number, n_init, r, stopped): # One line about a run that has ended
     print(f"k-means {number}/{n_init}: {how} after {r.n_iter} iterations, inertia {r.inertia:.6g}, "
           f"{count_empty(r)} times empty, engine {r.engine}", file=sys.stderr)
 
+# %% ../../nbs/26_kmeans_lloyd.ipynb #736bb0c0
 def _watched(run, number, n_init, max_iter, verbose, callback): # The result; whether it was stopped
     if not verbose and callback is None: return run(callback=None), False
     with _bar(number, n_init, max_iter) if verbose else contextlib.nullcontext() as bar:
@@ -91,6 +93,35 @@ def _check_choices(init, n_init, tol, empty, precision, engine): # ValueError na
         raise ValueError(f"n_init={n_init} with centroids as init: all runs would be the same; "
                          "use n_init=1")
 
+# %% ../../nbs/26_kmeans_lloyd.ipynb #a27570b0
+def _problem_of(x, sample_weight): # The problem; where its results belong, if that is not here
+    home = x.device if isinstance(x, Tensor) and x.device.type == "mps" else None
+    return make_problem(x if home is None else x.cpu(), sample_weight), home   # mps: no float64
+
+def _best(problem, make, run, starts, refills, max_iter, verbose, callback): # Of several runs
+    best = None
+    for i, (c, refill) in enumerate(zip(starts, refills), 1):
+        with contextlib.closing(make(problem, c.double() * problem.scale)) as engine:
+            one = partial(run, problem, engine, refill=refill)
+            r, stopped = _watched(one, i, len(starts), max_iter, verbose, callback)
+        # of runs that are equal but for rounding the first is kept
+        if best is None or r.inertia < (1 - 1e-12) * best.inertia: best = r
+        if stopped: break
+    return best
+
+# %% ../../nbs/26_kmeans_lloyd.ipynb #5fa516c0
+def _starts(x, k, init, n_init, sample_weight, g):
+    return [initial_centroids(x, k, init, sample_weight=sample_weight, random_state=g)
+            for _ in range(n_init)]
+
+def _moved(r, home): # A result, on the device `home`
+    if home is None: return r
+    return r._replace(centroids=r.centroids.to(home), labels=r.labels.to(home))
+
+def _engine_of(engine, precision, deterministic): # What makes an engine from problem and centroids
+    make = engine if callable(engine) else resolve_name(ENGINES[engine])
+    return lambda problem, c: make(problem, c, precision, deterministic)
+
 # %% ../../nbs/26_kmeans_lloyd.ipynb #9814d130
 @without_autocast
 def k_means(
@@ -110,22 +141,10 @@ def k_means(
     engine="auto", # What assigns points: a name in `ENGINES`, or an `Engine`
 )->KMeansResult: # `centroids` (k, d), `labels` (n,), `inertia`, `n_iter`, `converged`, `history`
     "Exact k-means (Lloyd 1982); `ValueError` or `TypeError` names a bad argument."
-    g, n_init = as_generator(random_state), as_count(n_init, "n_init")
-    max_iter = as_count(max_iter, "max_iter")
+    n_init, max_iter = as_count(n_init, "n_init"), as_count(max_iter, "max_iter")
     _check_choices(init, n_init, tol, empty, precision, engine)
-    problem = make_problem(x, sample_weight)
-    x = problem.given
-    k = check_n_clusters(n_clusters, len(x), "n_clusters")
-    seed = partial(initial_centroids, x, k, init, sample_weight=sample_weight, random_state=g)
-    starts = [seed() for _ in range(n_init)]
-    refills, best = [_refill(empty, g) for _ in starts], None
-    make = engine if callable(engine) else resolve_name(ENGINES[engine])
-    for i, (c, refill) in enumerate(zip(starts, refills), 1):
-        with contextlib.closing(make(problem, c.double() * problem.scale, precision,
-                                     deterministic)) as running:
-            run = partial(lloyd, problem, running, max_iter=max_iter, tol=tol * problem.variance,
-                          refill=refill)
-            r, stopped = _watched(run, i, n_init, max_iter, verbose, callback)
-        if best is None or r.inertia < (1 - 1e-12) * best.inertia: best = r
-        if stopped: break
-    return best
+    (problem, home), g = _problem_of(x, sample_weight), as_generator(random_state)
+    starts = _starts(problem.given, n_clusters, init, n_init, sample_weight, g)
+    make, refills = _engine_of(engine, precision, deterministic), [_refill(empty, g) for _ in starts]
+    run = partial(lloyd, max_iter=max_iter, tol=tol * problem.variance)
+    return _moved(_best(problem, make, run, starts, refills, max_iter, verbose, callback), home)

@@ -83,6 +83,7 @@ def _measure(x, weights, multiplicity): # Mean, squares, spread and variance
     spread, total, off2 = torch.stack([spread, total, off.square().sum()]).tolist()
     return mean, squares, spread, max(0., total / n - off2 / n**2) / x.shape[1]
 
+# %% ../../nbs/25_kmeans_protocol.ipynb #7e255580
 def make_problem(
     x, # Points, shape (n, d), on any device: a tensor, an array, a list, a data frame
     sample_weight=None, # How much each point counts, shape (n,), or None
@@ -99,7 +100,7 @@ def make_problem(
     if scale != 1: points = (points.double() * scale).to(points.dtype)
     mean, squares, spread, variance = _measure(points, weights, multiplicity)
     return Problem(given, given_weights, points, weights, multiplicity, which, scale, mean,
-                   squares, spread, variance / scale**2)
+                   squares, spread, variance / scale / scale)
 
 # %% ../../nbs/25_kmeans_protocol.ipynb #33001380
 class Change(NamedTuple):
@@ -188,6 +189,21 @@ def _final_inertia(problem, engine): # By differences if too many digits cancel 
              for part, p in pieces(problem.points))
     return sum((q.sum() if w is None else q @ w[part]) for part, q in parts).item()
 
+# %% ../../nbs/25_kmeans_protocol.ipynb #4c1278f1
+def inertia_of(problem, centroids, sums, counts): # Shapes (..., k, d) twice, and (..., k)
+    "The sum of squared distances to centroids, from the sums and counts of their clusters."
+    inner = counts[..., None] * (centroids + problem.mean) - 2 * sums
+    return problem.spread + ((centroids - problem.mean) * inner).sum((-2, -1))
+
+def _final_inertia(problem, engine): # By differences if too many digits cancel in the sums
+    c, (sums, counts, _) = engine.centroids, engine.totals()
+    value, far = inertia_of(problem, c, sums, counts).item(), problem.mean.square().sum()
+    if value > 1e-6 * problem.spread > 1e-12 * counts.sum() * far: return value
+    labels, w = engine.labels, problem.weights
+    parts = ((part, (p - c.index_select(0, labels[part])).square_().sum(1))
+             for part, p in pieces(problem.points))
+    return sum((q.sum() if w is None else q @ w[part]) for part, q in parts).item()
+
 # %% ../../nbs/25_kmeans_protocol.ipynb #859b6dd0
 class History:
     "What the iterations did; numbers are read in batches, since each read waits for a GPU"
@@ -205,8 +221,8 @@ class History:
         sums, counts, empty = zip(*totals)
         centroids = torch.stack([*before, after[-1]])
         inertia = inertia_of(self.problem, centroids[:-1], torch.stack(sums), torch.stack(counts))
-        shift, f = centroids.diff(dim=0).square_().sum((1, 2)), self.problem.scale**2
-        self.done += [Iteration(max(0., i) / f, s / f, *change, e) for i, s, change, e in
+        shift, f = centroids.diff(dim=0).square_().sum((1, 2)), self.problem.scale
+        self.done += [Iteration(max(0., i) / f / f, s / f / f, *change, e) for i, s, change, e in
                       zip(*torch.stack([inertia, shift]).tolist(), changes, empty)]
         self.open = []
         return self.done
@@ -227,6 +243,16 @@ def _new_centroids(problem, engine, totals, refill): # In the problem's scale
                          f"needed is {tuple(engine.centroids.shape)}")
     return new.to(sums) * problem.scale
 
+# %% ../../nbs/25_kmeans_protocol.ipynb #f3b86980
+def _finish(problem, engine, history, converged): # Centroids in the caller's dtype, labels for them
+    scale = problem.scale
+    centroids = (engine.centroids / scale).to(problem.given.dtype)
+    engine.update(centroids.double() * scale)
+    engine.assign()
+    inertia, steps = _final_inertia(problem, engine) / scale / scale, history.read()
+    return KMeansResult(centroids, problem.expand(engine.labels), inertia, len(steps), converged,
+                        steps, engine.name)
+
 # %% ../../nbs/25_kmeans_protocol.ipynb #b3b8ecf0
 def lloyd(
     problem:Problem, # What `make_problem` made
@@ -244,16 +270,11 @@ def lloyd(
         after = before if converged else _new_centroids(problem, engine, totals, refill)
         history.add(before, totals, after, change)
         if converged: break
-        converged = tol > 0 and (after - before).square().sum().item() <= tol * scale**2
+        converged = tol > 0 and (after - before).square().sum().item() <= tol * scale * scale
         engine.update(after)
         if callback is not None and callback(history.read()[-1], after / scale,
                                              problem.expand(engine.labels)):
             converged = False
             break
         if converged: break
-    centroids = (engine.centroids / scale).to(problem.given.dtype)
-    engine.update(centroids.double() * scale)
-    engine.assign()
-    return KMeansResult(centroids, problem.expand(engine.labels),
-                        _final_inertia(problem, engine) / scale**2, len(history.read()),
-                        converged, history.done, engine.name)
+    return _finish(problem, engine, history, converged)

@@ -38,7 +38,7 @@ def is_cached()->bool:
     return any(Path(folder).glob("**/kernels.sweep*.nbi"))
 
 def can_compile(x)->bool:
-    "Whether compiled code can work on the memory of `x` (n, d), and is worth it."
+    "Whether compiled code may serve for `x` (n, d); beyond 256 columns the product is all."
     allowed = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") and not LEDGER.failed
     return (allowed and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
             and x.is_contiguous() and len(x) < 2**32 and x.shape[1] <= 256)

@@ -1,0 +1,144 @@
+"""What only a GPU can show: its own roundings, its own orders, numbers beyond 32 bits.
+
+Functions without arguments, by asserts alone, so that `python -m benchmarks gpu` runs them on a
+machine without pytest; test_gpu.py hands them to pytest. The most telling come first. Where there
+is no GPU they are tiny, and Triton's interpreter runs them. Each combination of format, shape and
+dtype is a kernel of its own, which takes a second to compile: so not all are combined."""
+import torch
+
+from clusterlearn import k_means
+from clusterlearn.kmeans.engines.launch import FORMATS, missing_for
+from clusterlearn.kmeans.engines.triton_search import TritonSearch, certified_two, fused_two
+from clusterlearn.kmeans.engines.triton_sums import atomic_sums, sorted_sums
+from clusterlearn.kmeans.protocol import make_problem
+
+on_gpu = torch.cuda.is_available()
+device = 'cuda' if on_gpu else 'cpu'
+close, forms = torch.testing.assert_close, list(FORMATS)
+
+def sized(large, tiny): return large if on_gpu else tiny
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+
+def ranked(x, centroids):
+    "c, bias and shift as the engine hands them to a search"
+    mean = x.double().mean(0).to(torch.promote_types(x.dtype, torch.float32))
+    c = centroids.double() - mean
+    return c.float(), -(c.square().sum(1) / 2).float(), mean
+
+def check(x, c, bias, shift, rows=None, search=fused_two, **options):
+    "Errors are below the bound, proven labels right; returns the proven share"
+    found = search(x, c, bias, rows, shift=shift, **options)
+    proven = found[1] - found[2] > 2 * found[3]
+    rows = torch.arange(len(x), device=x.device) if rows is None else rows
+    for at in torch.arange(len(rows), device=x.device).split(2**14):
+        labels, best, second, err = (v[at] for v in found)
+        score = (x[rows[at]].double() - shift) @ c.double().T + bias.double()
+        top = torch.cat([score, torch.full_like(score[:, :1], -torch.inf)], 1).topk(2)
+        assert ((best - top.values[:, 0]).abs() <= err).all()
+        if len(c) > 1: assert ((second - top.values[:, 1]).abs() <= err).all()
+        assert (labels == top.indices[:, 0])[proven[at]].all()
+    return proven.double().mean().item()
+
+def test_the_kernels_run_here(): assert missing_for(torch.empty(0, device=device)) == ''
+
+def test_large():
+    n, k = sized((300_000, 4096), (300, 70))
+    x = normal(n, 128)
+    c, bias, shift = ranked(x, x[:k])
+    for form in FORMATS:
+        share = check(x, c, bias, shift, search=certified_two, precision=form)
+        assert share > .99, (form, share)
+
+def test_tensor_cores_stay_below_the_bound():
+    "The adversary: a one, then products that lose nearly all they have when they are cut off"
+    for d in (64, 1024):
+        x, c = torch.ones(2, 64, d, device=device)
+        x[:, 1:], c[:, 1:] = 2**-11, 2**-12 * (1 - 2**-11)
+        zero = torch.zeros(d, device=device)
+        for form in FORMATS: check(x, c[:1].contiguous(), zero[:1], zero, precision=form)
+
+def test_random_products_stay_below_the_bound():
+    "Many signs and sizes: terms from a millionth of the sum to all of it"
+    x = normal(sized(20_000, 100), 256) * torch.logspace(-3, 3, 256, device=device)
+    for form in FORMATS: check(x, *ranked(x, x[:64]), precision=form)
+
+def test_labels_are_the_processors():
+    n, k = sized((20_000, 67), (150, 9))
+    for dtype in (torch.float32, *sized((torch.float16, torch.bfloat16, torch.float64), ())):
+        x = normal(n, 17).to(dtype)
+        options = dict(init=x[:k].cpu(), tol=0, empty='keep', max_iter=sized(50, 4))
+        want = k_means(x.cpu(), k, engine='tensor', **options)
+        for weights in (None, torch.ones(n)):
+            r = k_means(x, k, engine='fused', sample_weight=weights, **options)
+            assert r.engine == 'fused' and r.labels.device.type == device
+            assert torch.equal(r.labels.cpu(), want.labels)
+            assert abs(r.inertia / want.inertia - 1) < 1e-9
+
+def test_deterministic_runs_have_the_same_bits():
+    n, k = sized((50_000, 200), (150, 7))
+    x, w = normal(n, 20), normal(n, seed=3).abs()
+    for weights in (None, w):
+        once, again = (k_means(x, k, init=x[:k], tol=0, max_iter=sized(20, 3), engine='fused',
+                               sample_weight=weights, deterministic=True) for _ in range(2))
+        assert torch.equal(once.centroids, again.centroids) and once.history == again.history
+
+def test_sums():
+    n = sized(100_000, 200)
+    x, w, labels = normal(n, 33), normal(n, seed=1).abs(), torch.arange(n, device=device) % 97 % 11
+    member = torch.nn.functional.one_hot(labels, 13).double()
+    for weights in (None, w):
+        m = member if weights is None else member * w.double()[:, None]
+        for f in (sorted_sums, atomic_sums):
+            sums, counts = f(x, labels, 13, weights)
+            close(sums, m.T @ x.double(), rtol=1e-9, atol=1e-9)
+            close(counts, m.sum(0), rtol=1e-9, atol=1e-9)
+        once, again = (sorted_sums(x, labels, 13, weights) for _ in range(2))
+        assert torch.equal(once[0], again[0]) and torch.equal(once[1], again[1])
+
+def test_a_search_holds_for_centroids_in_float64():
+    for offset in (0, 1e4):
+        problem = make_problem(normal(sized(50_000, 200), 24) + offset)
+        centroids = problem.points[:100].double() + .01
+        for form in FORMATS:
+            found = TritonSearch(problem, form)(centroids)
+            c = centroids - problem.mean
+            score = (problem.points.double() - problem.mean) @ c.T - c.square().sum(1) / 2
+            own = score.gather(1, found.labels[:, None])[:, 0]
+            other = score.scatter(1, found.labels[:, None], -torch.inf).amax(1)
+            assert (own >= found.lower).all() and (other <= found.upper).all()
+
+def test_more_numbers_than_32_bits_count():
+    n = sized(2**25, 2000)                                           # on a GPU 2.7 billion numbers
+    x = torch.zeros(n, 80, dtype=torch.float16, device=device)
+    x[-1000:] = normal(1000, 80).half()
+    c, bias, shift = ranked(x[-1000:], x[-50:])
+    rows = torch.arange(n - 1000, n, device=device)
+    check(x, c, bias, shift, rows, precision='fp16')
+    whole, part = (fused_two(x, c, bias, r, precision='fp16', shift=shift) for r in (None, rows))
+    assert torch.equal(whole[0][-1000:], part[0])
+    sums, _ = sorted_sums(x, (torch.arange(n, device=device) >= n - 1000).long(), 2)
+    close(sums[1], x[-1000:].double().sum(0))
+
+def test_fast_is_near():
+    n, k = sized((50_000, 100), (150, 7))
+    x = normal(n, 20)
+    fast, exact = (k_means(x, k, init=x[:k], tol=0, engine='fused', precision=p)
+                   for p in ('fast', 'exact'))
+    assert fast.inertia < 1.05 * exact.inertia
+
+def test_any_shape():
+    "Each with tiles of its own: whole rows, rows in chunks, one column, groups of four and eight"
+    shapes = [(300, 1, 5), (1000, 2, 300), (500, 17, 1), (700, 64, 64)]
+    shapes += sized([(9999, 200, 1000), (3000, 257, 90), (500, 1537, 333), (4000, 32, 5000)],
+                    [(60, 257, 20)])
+    for i, (n, d, k) in enumerate(shapes):
+        x = 3 * normal(n, d) + 1
+        for form in {'fp16', forms[i % 4]}: check(x, *ranked(x, x[:k]), precision=form)
+
+def test_any_dtype_and_stride():
+    for i, dtype in enumerate([torch.float16, torch.bfloat16, torch.float32, torch.float64]):
+        x = (normal(40, 300).T + 2).to(dtype)
+        rows = torch.randperm(300, generator=torch.Generator().manual_seed(1))[:77].to(device)
+        for form in {'fp16', forms[i]}: check(x, *ranked(x, x[:33]), rows, precision=form)
