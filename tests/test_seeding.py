@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from clusterlearn.data import blobs, uniform
 from clusterlearn.distance import nearest
 from clusterlearn.kmeans.greedy import (CandidateBatch, CandidatePool, Seeds, kmeans_plusplus,
-    prepare)
+    prepare_points)
 from clusterlearn.kmeans.loop import initialize_centroids, random_partition, wcss
 from clusterlearn.kmeans.parallel import CandidateSet, gather_candidates, kmeans_parallel
 from clusterlearn.kmeans.scatter import k_means_cluster
@@ -121,7 +121,8 @@ def test_a_sample_of_fewer_points_than_clusters():
 def test_a_sample_chooses_different_points_of_weight(seed, k, size, ahead):
     g = torch.Generator().manual_seed(seed)
     x, w = torch.randn(200, 3, generator=g), (torch.rand(200, generator=g) < .5).float()
-    _, indices = kmeans_plusplus(x, k, sample_size=size, ahead=ahead, sample_weight=w, random_state=g)
+    _, indices = kmeans_plusplus(x, k, sample_weight=w, random_state=g, sample_size=size,
+                                 ahead=ahead)
     assert len(indices.unique()) == k and w[indices].all()
 
 def chance_of_next(shares, potentials, trials):
@@ -155,7 +156,7 @@ def test_drawn_ahead_has_the_loop_s_distribution(trials):
 def test_squares_of_prepared_points(offset):
     "By products and by differences, of all points and of some"
     x = blobs(4, 50, 6, random_state=0).points.double()
-    p, want = prepare(x + offset), torch.cdist(x[:3], x) ** 2
+    p, want = prepare_points(x + offset), torch.cdist(x[:3], x) ** 2
     for q in (p, p.by_differences()):
         some = torch.tensor([5, 0, 199])
         assert_close(q.squares(q.points[:3]).double(), want, atol=.01, rtol=1e-4)
