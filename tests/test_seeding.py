@@ -8,9 +8,9 @@ from torch.testing import assert_close
 from clusterlearn.data import blobs, uniform
 from clusterlearn.distance import nearest
 from clusterlearn.kmeans.greedy import (CandidateBatch, CandidatePool, Seeds, kmeans_plusplus,
-    prepare)
+    prepare_points)
 from clusterlearn.kmeans.loop import initialize_centroids, random_partition, wcss
-from clusterlearn.kmeans.parallel import gather_candidates, kmeans_parallel
+from clusterlearn.kmeans.parallel import CandidateSet, gather_candidates, kmeans_parallel
 from clusterlearn.kmeans.scatter import k_means_cluster
 from clusterlearn.kmeans.seeding import (STARTS, FewDistinctPoints, best_of, initial_centroids,
     lloyd_batch, places_of, plusplus_loop, plusplus_pruned, potential, weighted_draw)
@@ -121,7 +121,8 @@ def test_a_sample_of_fewer_points_than_clusters():
 def test_a_sample_chooses_different_points_of_weight(seed, k, size, ahead):
     g = torch.Generator().manual_seed(seed)
     x, w = torch.randn(200, 3, generator=g), (torch.rand(200, generator=g) < .5).float()
-    _, indices = kmeans_plusplus(x, k, sample_size=size, ahead=ahead, sample_weight=w, random_state=g)
+    _, indices = kmeans_plusplus(x, k, sample_weight=w, random_state=g, sample_size=size,
+                                 ahead=ahead)
     assert len(indices.unique()) == k and w[indices].all()
 
 def chance_of_next(shares, potentials, trials):
@@ -155,7 +156,7 @@ def test_drawn_ahead_has_the_loop_s_distribution(trials):
 def test_squares_of_prepared_points(offset):
     "By products and by differences, of all points and of some"
     x = blobs(4, 50, 6, random_state=0).points.double()
-    p, want = prepare(x + offset), torch.cdist(x[:3], x) ** 2
+    p, want = prepare_points(x + offset), torch.cdist(x[:3], x) ** 2
     for q in (p, p.by_differences()):
         some = torch.tensor([5, 0, 199])
         assert_close(q.squares(q.points[:3]).double(), want, atol=.01, rtol=1e-4)
@@ -192,6 +193,14 @@ def test_candidates_of_k_means_parallel_stand_for_their_points(weighted):
                                                                   else w).double())
     assert_close(mass, want)
     assert len(found) == len(x[found].unique(dim=0))
+
+def test_a_copy_of_a_candidate_is_not_added():
+    "Though rounding has left it a D² above zero"
+    s = CandidateSet(blobs(3, 20, 3, random_state=0).points.repeat(2, 1), None)
+    s.add(torch.tensor([3]))
+    s.d2[63] = 1e-6
+    s.add(torch.tensor([63, 5]))
+    assert s.found.tolist() == [3, 5] and s.masses().sum() == 120
 
 @given(seed=seeds, n=st.integers(1, 30))
 @settings(max_examples=40, deadline=None)

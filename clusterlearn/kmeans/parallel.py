@@ -13,19 +13,19 @@ from torch import Tensor
 
 from ..checks import (as_generator, as_points, check_n_clusters, check_positive,
                                  scaled_weights, without_autocast)
-from .greedy import FLOOR, fill_up, kmeans_plusplus, prepare, weigh
+from .greedy import FLOOR, by_weight, fill_up, kmeans_plusplus, prepare_points
 from .seeding import weighted_draw
 
-# %% ../../nbs/66_kmeans_parallel.ipynb #812a9e19
+# %% ../../nbs/66_kmeans_parallel.ipynb #158359d4
 class CandidateSet:
     "Candidates, and for each point the nearest of them and its squared distance"
     def __init__(self, x, w):
-        self.prepared, self.w = prepare(x), w
+        self.prepared, self.w = prepare_points(x), w
         self.found = torch.empty(0, dtype=torch.long, device=x.device)                # (m,)
         self.d2 = torch.full_like(self.prepared.norms2, math.inf)                     # (n,)
         self.owner = torch.zeros_like(self.d2, dtype=torch.long)                      # (n,)
 
-    def shares(self): return weigh(self.d2, self.w)
+    def shares(self): return by_weight(self.d2, self.w)
 
     def _lower(self, new, offset, budget=64 * 2**20): # D² and owner follow where `new` is nearer
         c = self.prepared.points[new]
@@ -55,7 +55,7 @@ class CandidateSet:
 
     def masses(self):
         "The weight of each candidate's points, shape (m,), float64."
-        mass = weigh(torch.ones_like(self.d2, dtype=torch.float64), self.w)
+        mass = by_weight(torch.ones_like(self.d2, dtype=torch.float64), self.w)
         return mass.new_zeros(len(self.found)).index_add_(0, self.owner, mass)
 
 # %% ../../nbs/66_kmeans_parallel.ipynb #25d5b065
@@ -69,8 +69,8 @@ def gather_candidates(
 )->tuple[Tensor, Tensor]: # Indices of candidates (m,), and the weight of each one's points (m,)
     "The candidates of k-means‖ (Bahmani et al. 2012, algorithm 2, steps 1 to 7)."
     s, done = CandidateSet(x, w), 0
-    floor = FLOOR * weigh(s.prepared.norms2, w).sum()
-    s.add(weighted_draw(weigh(torch.ones_like(s.d2), w), 1, generator))
+    floor = FLOOR * by_weight(s.prepared.norms2, w).sum()
+    s.add(weighted_draw(by_weight(torch.ones_like(s.d2), w), 1, generator))
     while done < n_rounds or len(s.found) < k:
         if s.prepared.norms2 is not None and s.shares().sum() <= floor: s.by_differences()
         if not s.shares().any(): break
