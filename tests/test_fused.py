@@ -21,6 +21,7 @@ from clusterlearn.kmeans.engines.triton_search import (TritonSearch, certified_t
     tile_sizes)
 from clusterlearn.kmeans.engines.triton_sums import add_in_order, atomic_sums, sorted_sums
 from clusterlearn.kmeans.protocol import lloyd, make_problem
+from judge import forgy, same
 from tools.cells import settings as project
 
 device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -356,6 +357,11 @@ def test_labels_are_the_plain_engines(form, name):
         assert_close(mine.centroids, plain.centroids, rtol=1e-6, atol=1e-6)
         assert (mine.n_iter, mine.converged) == (plain.n_iter, plain.converged)
         assert_close(mine.inertia, plain.inertia, rtol=1e-9, atol=1e-9)
+
+@pytest.mark.parametrize('name', cases)
+def test_every_iterations_labels_are_the_plain_engines(name):
+    x = cases[name]().to(device)
+    same('fused', x, forgy(x, 9), 6)
 
 def test_fast_is_near():
     x = uniform(400, 6, random_state=0).to(device)
