@@ -8,7 +8,7 @@ import torch
 from sklearn.cluster import kmeans_plusplus as sk_plusplus
 from benchmarks.harness import race
 from clusterlearn.data import blobs, uniform
-from clusterlearn.kmeans.seeding import kmeans_plusplus
+from clusterlearn.kmeans.greedy import kmeans_plusplus
 
 def _blobs(n, d, groups):
     "Blobs in random order, as data comes"

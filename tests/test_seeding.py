@@ -7,20 +7,24 @@ from sklearn.cluster import kmeans_plusplus as sk_plusplus
 from torch.testing import assert_close
 from clusterlearn.data import blobs, uniform
 from clusterlearn.distance import nearest
-from clusterlearn.kmeans import seeding
+from clusterlearn.kmeans.greedy import (CandidateBatch, CandidatePool, Seeds, kmeans_plusplus,
+    prepare)
 from clusterlearn.kmeans.loop import initialize_centroids, random_partition, wcss
+from clusterlearn.kmeans.parallel import gather_candidates, kmeans_parallel
 from clusterlearn.kmeans.scatter import k_means_cluster
-from clusterlearn.kmeans.seeding import (FewDistinctPoints, as_weights, best_of, initial_centroids,
-    kmeans_parallel, kmeans_plusplus, lloyd_batch, plusplus_loop, plusplus_pruned, potential,
-    weighted_draw)
+from clusterlearn.kmeans.seeding import (STARTS, FewDistinctPoints, best_of, initial_centroids,
+    lloyd_batch, places_of, plusplus_loop, plusplus_pruned, potential, weighted_draw)
 
 seeds = st.integers(0, 2**31 - 1)
-names = ['k-means++', 'k-means||', 'random', 'random_partition']
+names = list(STARTS)
 
 def fits(counts, probabilities):
     "Do `counts` fit the probabilities? Nothing impossible happened, and chi-square finds p > 0.001"
     want = probabilities / probabilities.sum() * counts.sum()
     assert (counts[want == 0] == 0).all()
+    often = want >= 5                                            # the rare ones count as one
+    counts, want = (torch.cat([v[often].double(), v[~often].sum()[None].double()])
+                    for v in (counts, want))
     return chisquare(counts[want > 0], want[want > 0]).pvalue > .001
 
 def pair_probabilities(x, w):
@@ -44,9 +48,9 @@ def test_weighted_draw_frequencies():
     drawn = weighted_draw(w, 100_000, torch.Generator().manual_seed(0))
     assert fits(torch.bincount(drawn, minlength=6), w.double())
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('dtype, offset', [(torch.float32, 0.), (torch.float32, 4096.),
+                                           (torch.float64, 4096.)])
 @pytest.mark.parametrize('weighted', [False, True])
-@pytest.mark.parametrize('offset', [0., 4096.])
 def test_pairs_have_their_probabilities(dtype, weighted, offset):
     "Drawn ahead or not, each ordered pair comes as often as D² sampling says"
     g = torch.Generator().manual_seed(5)
@@ -54,84 +58,153 @@ def test_pairs_have_their_probabilities(dtype, weighted, offset):
     w = torch.tensor([1., 2., 0., 1., .5, 3.], dtype=torch.float64) if weighted else None
     exact = pair_probabilities(x, torch.ones(6).double() if w is None else w)
     pairs = torch.stack([kmeans_plusplus(x + offset, 2, n_trials=1, sample_weight=w, random_state=g,
-                                         ahead=(1, 4)[i % 2])[1] for i in range(4000)])
+                                         ahead=(1, 4)[i % 2])[1] for i in range(1500)])
     assert fits(torch.bincount(6 * pairs[:, 0] + pairs[:, 1], minlength=36), exact.flatten())
 
-#  Judges
+#  Compared on a sample
 
-def test_judges_leave_the_draws_alone():
-    "One trial is plain k-means++, however few judge it"
+def test_a_sample_leaves_the_draws_alone():
+    "One trial is plain k-means++, however small the sample"
     g = torch.Generator().manual_seed(7)
     x = torch.tensor([[0.], [1.], [3.], [4.], [8.], [9.]]).repeat(1, 8)
     w = torch.tensor([1., 2., 0., 1., .5, 3.], dtype=torch.float64)
     pairs = torch.stack([kmeans_plusplus(x, 2, n_trials=1, sample_weight=w, random_state=g,
-                                         judges=1)[1] for _ in range(4000)])
+                                         sample_size=1)[1] for _ in range(1500)])
     assert fits(torch.bincount(6 * pairs[:, 0] + pairs[:, 1], minlength=36),
                 pair_probabilities(x, w).flatten())
 
 @pytest.mark.parametrize('weighted', [False, True])
-def test_judges_choose_as_all_points_do(weighted):
-    "The mean potential of 20 seeds, one judge in four or one in ten, against all points"
+def test_a_sample_chooses_as_all_points_do(weighted):
+    "The mean potential of 20 seeds, on a quarter or a tenth of the points, against all of them"
     x = blobs(20, 400, 8, random_state=0).points
     w = torch.rand(len(x), generator=torch.Generator().manual_seed(0)) if weighted else None
-    def mean(judges):
-        starts = [kmeans_plusplus(x, 40, judges=judges, sample_weight=w, random_state=s)[0]
+    def mean(size):
+        starts = [kmeans_plusplus(x, 40, sample_size=size, sample_weight=w, random_state=s)[0]
                   for s in range(20)]
         return sum(potential(x, c, w) for c in starts) / 20
     best, plain = mean(len(x)), sum(potential(x, kmeans_plusplus(
         x, 40, n_trials=1, sample_weight=w, random_state=s)[0], w) for s in range(20)) / 20
     assert plain > 1.1 * best
-    for judges in (2000, 800): assert abs(mean(judges) / best - 1) < .02
+    for size in (2000, 800): assert abs(mean(size) / best - 1) < .02
 
 @pytest.mark.parametrize('budget', [1, 2000, 10**5])
 @pytest.mark.parametrize('offset', [0., 1e4])
-def test_judges_on_clusters_so_tight_that_squares_cancel(offset, budget):
+def test_a_sample_of_clusters_so_tight_that_squares_cancel(offset, budget):
     "And on copies: each place once, the last ones by differences"
     g = torch.Generator().manual_seed(0)
     places = (100 * torch.randn(30, 3, generator=g)).repeat_interleave(2, 0)
     places[1::2] += 1 / 16
     x = places.double().repeat(20, 1) + offset
     for seed in range(5):
-        c, _ = kmeans_plusplus(x, 60, judges=50, budget=budget, random_state=seed)
+        c, _ = kmeans_plusplus(x, 60, sample_size=50, budget=budget, random_state=seed)
         assert len(c.unique(dim=0)) == 60
 
-@pytest.mark.parametrize('judges', [50, 2400])
-def test_differences_once_they_are_needed_are_kept(monkeypatch, judges):
-    "And the candidates in stock with them"
-    asked, whole = [], seeding._at_floor
-    monkeypatch.setattr(seeding, '_at_floor', lambda s: asked.append(1) or whole(s))
+@pytest.mark.parametrize('size', [50, 2400])
+def test_differences_once_they_are_needed_are_kept(monkeypatch, size):
+    "And the candidates drawn by then are dropped only once"
+    asked, whole = [], Seeds.by_differences
+    monkeypatch.setattr(Seeds, 'by_differences', lambda s: asked.append(1) or whole(s))
     places = 100 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     x = places.double().repeat(80, 1)
     x += 1e-4 * torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
-    kmeans_plusplus(x, 60, judges=judges, random_state=0)
+    kmeans_plusplus(x, 60, sample_size=size, random_state=0)
     assert len(asked) == 1
 
-def test_judges_and_fewer_points_than_clusters():
+def test_a_sample_of_fewer_points_than_clusters():
     x = torch.tensor([[0., 0.], [1., 0.], [0., 5.]]).repeat(40, 1)
     with pytest.warns(FewDistinctPoints):
-        c, indices = kmeans_plusplus(x, 5, judges=10, random_state=0)
+        c, indices = kmeans_plusplus(x, 5, sample_size=10, random_state=0)
     assert len(c.unique(dim=0)) == 3 and len(indices.unique()) == 5
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, k=st.integers(1, 30), judges=st.integers(1, 40), ahead=st.integers(1, 9))
-def test_judges_choose_different_points_of_weight(seed, k, judges, ahead):
+@given(seed=seeds, k=st.integers(1, 30), size=st.integers(1, 40), ahead=st.integers(1, 9))
+def test_a_sample_chooses_different_points_of_weight(seed, k, size, ahead):
     g = torch.Generator().manual_seed(seed)
     x, w = torch.randn(200, 3, generator=g), (torch.rand(200, generator=g) < .5).float()
-    _, indices = kmeans_plusplus(x, k, judges=judges, ahead=ahead, sample_weight=w, random_state=g)
+    _, indices = kmeans_plusplus(x, k, sample_size=size, ahead=ahead, sample_weight=w, random_state=g)
     assert len(indices.unique()) == k and w[indices].all()
+
+def chance_of_next(shares, potentials, trials):
+    "The chance of each point to be the best of `trials` draws by shares, without equal potentials"
+    order = potentials.argsort()
+    no_better = (shares[order] / shares.sum()).flip(0).cumsum(0).flip(0)       # all draws from here
+    none = torch.cat([no_better, no_better.new_zeros(1)]) ** trials
+    return (none[:-1] - none[1:])[order.argsort()]
 
 @pytest.mark.parametrize('trials', [1, 2])
 def test_drawn_ahead_has_the_loop_s_distribution(trials):
-    "Greedy or not: the fourth centroid of blobs comes from the same blobs as often"
-    points, truth, _ = blobs(5, 12, 16, var=40., random_state=2)
-    def last(ahead):
-        fourth = [kmeans_plusplus(points, 4, n_trials=trials, random_state=s + ahead * 10_000,
-                                  ahead=ahead)[1][3] for s in range(2500)]
-        return torch.bincount(truth[torch.stack(fourth)], minlength=5)
-    plain, stocked = last(1), last(12)
-    both = (plain + stocked).double() / 2
-    statistic = ((plain - both) ** 2 / both + (stocked - both) ** 2 / both).sum()
-    assert statistic < 18.47                                # chi-square, 4 degrees, p = 0.001
+    "The second and third of seven points, greedy or not, against their probabilities"
+    line = torch.tensor([[0.], [1.], [3.], [4.], [8.], [9.], [15.]])
+    w = torch.linspace(1, 2, 7).double()                         # no two potentials are equal
+    square = torch.cdist(line.double(), line.double()) ** 2
+    def chance(d2): return chance_of_next(w * d2, torch.minimum(d2, square) @ w, trials)
+    exact = torch.zeros(7, 7, dtype=torch.float64)
+    for i in range(7):
+        second = chance(square[i])
+        for j in set(range(7)) - {i}:
+            exact[j] += w[i] / w.sum() * second[j] * chance(torch.minimum(square[i], square[j]))
+    wide, g = line.repeat(1, 16), torch.Generator().manual_seed(2)
+    runs = [kmeans_plusplus(wide, 3, n_trials=trials, sample_weight=w, random_state=g, ahead=8)[1]
+            for _ in range(2000)]
+    chosen = torch.stack(runs)[:, 1:]
+    assert fits(torch.bincount(7 * chosen[:, 0] + chosen[:, 1], minlength=49), exact.flatten())
+
+#  Parts
+
+@pytest.mark.parametrize('offset', [0., 1e4])
+def test_squares_of_prepared_points(offset):
+    "By products and by differences, of all points and of some"
+    x = blobs(4, 50, 6, random_state=0).points.double()
+    p, want = prepare(x + offset), torch.cdist(x[:3], x) ** 2
+    for q in (p, p.by_differences()):
+        some = torch.tensor([5, 0, 199])
+        assert_close(q.squares(q.points[:3]).double(), want, atol=.01, rtol=1e-4)
+        assert_close(q.squares(q.points[:3], some).double(), want[:, some], atol=.01, rtol=1e-4)
+    assert p.differ([4, 5], [4, 9]).tolist() == [False, True]
+
+def test_a_candidate_that_coincides_is_not_taken():
+    "Its D² is rounding, or it has fallen below what it needs"
+    x = torch.tensor([[0., 1.], [3., 0.], [0., 1.], [0., 5.], [2., 2.]])
+    seeds = Seeds(x, None, torch.Generator().manual_seed(0))
+    seeds.chosen = [0]
+    limits = [(2, 0., .1), (1, 0., .1), (3, 9., .1), (4, 0., .1)]
+    batch = CandidateBatch(torch.tensor([2, 1, 3, 4]), torch.tensor([1e-6, 10., 8., .05]), limits,
+                           torch.zeros(4, 5), torch.ones(5), None)
+    assert batch.take(1, seeds) == [(1, 1)] and batch.at == 2
+    assert batch.take(5, seeds) == [(3, 4)] and (batch.at, batch.kept) == (4, 2)
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_the_estimate_of_a_sample_is_unbiased(weighted):
+    "Of the potential after a step of one trial; 30 steps, a sample of 200 of 4,000 points"
+    x, g = blobs(50, 80, 3, random_state=0).points, torch.Generator().manual_seed(1)
+    w = torch.rand(4000, generator=g) if weighted else None
+    pool = CandidatePool(Seeds(x, w, g), g, 1, None, 200, 2**26)
+    ratios = [pool.step(9) / potential(x, x[pool.seeds.chosen], w).item() for _ in range(30)]
+    assert pool.sample_size == 200 and abs(sum(ratios) / 30 - 1) < .02
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_candidates_of_k_means_parallel_stand_for_their_points(weighted):
+    x, g = blobs(6, 50, 3, random_state=0).points, torch.Generator().manual_seed(0)
+    w = torch.rand(300, generator=g) if weighted else None
+    found, mass = gather_candidates(x, 6, w, g, 12, 5)
+    owner = nearest(x, x[found])[0]
+    want = torch.zeros(len(found)).double().index_add_(0, owner, (torch.ones(300) if w is None
+                                                                  else w).double())
+    assert_close(mass, want)
+    assert len(found) == len(x[found].unique(dim=0))
+
+@given(seed=seeds, n=st.integers(1, 30))
+@settings(max_examples=40, deadline=None)
+def test_places(seed, n):
+    "Each place lies in its piece; both ends of the line belong to points of weight above zero"
+    g = torch.Generator().manual_seed(seed)
+    w = torch.rand(n, generator=g) * (torch.rand(n, generator=g) < .6)
+    w[torch.randint(n, (1,), generator=g)] = .5
+    u = torch.cat([torch.tensor([0., 1.]).double(), torch.rand(9, generator=g).double()])
+    i, ends = places_of(w, u), w.cumsum(0, dtype=torch.float64)
+    assert (w[i] > 0).all()
+    assert (u[2:] * ends[-1] < ends[i[2:]]).all()
+    assert (u[2:] * ends[-1] >= ends[i[2:]] - w[i[2:]] - 1e-9).all()
 
 #  Savings that change nothing
 
@@ -268,7 +341,7 @@ def test_nothing_outside_changes(init):
     assert torch.equal(x, kept) and torch.equal(w, kept_w)
     assert torch.equal(state, torch.get_rng_state())
 
-#  The door
+#  Names
 
 def test_names_mean_what_they_say():
     x = uniform(50, 2, random_state=0)
@@ -323,8 +396,8 @@ def test_best_of_is_the_best(n):
     (lambda x: kmeans_plusplus(x, 2.5), TypeError, 'n_clusters=2.5'),
     (lambda x: kmeans_plusplus(x, 2, n_trials=0), ValueError, 'n_trials=0'),
     (lambda x: kmeans_plusplus(x, 2, ahead=0), ValueError, 'ahead=0'),
-    (lambda x: kmeans_plusplus(x, 2, judges=0), ValueError, 'judges=0'),
-    (lambda x: kmeans_plusplus(x, 2, judges=2.5), TypeError, 'float'),
+    (lambda x: kmeans_plusplus(x, 2, sample_size=0), ValueError, 'sample_size=0'),
+    (lambda x: kmeans_plusplus(x, 2, sample_size=2.5), TypeError, 'sample_size=2.5'),
     (lambda x: kmeans_plusplus(x * math.nan, 2), ValueError, 'points has nan'),
     (lambda x: kmeans_plusplus(x, 2, random_state='x'), TypeError, 'random_state'),
     (lambda x: kmeans_plusplus(x, 2, sample_weight=[1.]), ValueError,
@@ -339,7 +412,10 @@ def test_best_of_is_the_best(n):
     (lambda x: initial_centroids(x, 2, x), ValueError,
      r'init has shape \(50, 2\), needed is \(2, 2\)'),
     (lambda x: best_of(x, 2, 0), ValueError, 'n_init=0'),
-    (lambda x: as_weights(['a'] * 50, x), TypeError, 'sample_weight'),
-    (lambda x: weighted_draw(torch.zeros(2), 1), ValueError, 'all zero')])
+    (lambda x: kmeans_plusplus(x, 2, sample_weight=['a'] * 50), TypeError, 'sample_weight'),
+    (lambda x: weighted_draw(torch.zeros(2), 1), ValueError, 'all zero'),
+    (lambda x: weighted_draw(torch.tensor([1., -2.]), 1), ValueError, 'one is -2.0'),
+    (lambda x: weighted_draw(torch.tensor([1., math.nan]), 1), ValueError, 'one is nan'),
+    (lambda x: plusplus_loop(x[:1].repeat(5, 1), 2), ValueError, 'all zero')])
 def test_refused(call, error, message):
     with pytest.raises(error, match=message): call(uniform(50, 2, random_state=0))
