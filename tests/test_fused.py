@@ -455,6 +455,8 @@ def test_tile_sizes_fit():
                 assert min(t['BN'], t['BK'], t['BD']) >= 16 and 1 <= t['num_stages'] <= 3
                 size = 2 if form in ('fp16', 'bf16') else 4
                 assert t['BK'] * t['BD'] * size * t['num_stages'] <= shared * 1024
+                wide = tile_sizes(d, form, 2**30)['BK']                # stages go before centroids
+                assert t['BK'] == wide or t['num_stages'] == 1
 
 compiled = '''
 import json
