@@ -21,6 +21,7 @@ from clusterlearn.kmeans.engines.triton_search import (TritonSearch, certified_t
     tile_sizes)
 from clusterlearn.kmeans.engines.triton_sums import add_in_order, atomic_sums, sorted_sums
 from clusterlearn.kmeans.protocol import lloyd, make_problem
+from judge import forgy, same
 from tools.cells import settings as project
 
 device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -357,6 +358,11 @@ def test_labels_are_the_plain_engines(form, name):
         assert (mine.n_iter, mine.converged) == (plain.n_iter, plain.converged)
         assert_close(mine.inertia, plain.inertia, rtol=1e-9, atol=1e-9)
 
+@pytest.mark.parametrize('name', cases)
+def test_every_iterations_labels_are_the_plain_engines(name):
+    x = cases[name]().to(device)
+    same('fused', x, forgy(x, 9), 6)
+
 def test_fast_is_near():
     x = uniform(400, 6, random_state=0).to(device)
     fast, plain = (k_means(x, 9, init=x[:9], tol=0, engine=e, precision=p)
@@ -449,6 +455,8 @@ def test_tile_sizes_fit():
                 assert min(t['BN'], t['BK'], t['BD']) >= 16 and 1 <= t['num_stages'] <= 3
                 size = 2 if form in ('fp16', 'bf16') else 4
                 assert t['BK'] * t['BD'] * size * t['num_stages'] <= shared * 1024
+                wide = tile_sizes(d, form, 2**30)['BK']                # stages go before centroids
+                assert t['BK'] == wide or t['num_stages'] == 1
 
 compiled = '''
 import json
