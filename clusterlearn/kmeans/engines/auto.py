@@ -37,6 +37,7 @@ def is_cached()->bool:
     folder = os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent/"__pycache__"
     return any(Path(folder).glob("**/kernels.sweep*.nbi"))
 
+# %% ../../../nbs/72_kmeans_auto.ipynb #e5b1b5e0
 def can_compile(x)->bool:
     "Whether compiled code may serve for `x` (n, d); beyond 256 columns the product is all."
     allowed = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") and not LEDGER.failed

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+import torch
 
 # %% ../../../nbs/70_kmeans_kernels.ipynb #713993a0
 class Rows(NamedTuple):
@@ -23,12 +24,14 @@ class Rows(NamedTuple):
     per_square:float # The parts of a score's bound, see `ScoreBound`
     rest:float
 
+# %% ../../../nbs/70_kmeans_kernels.ipynb #dc593110
 class State(NamedTuple):
     "What is known of each point, shape (n,) each"
     labels:np.ndarray # Its centroid, uint32
     used_up_at:np.ndarray # Its margin is used up when its centroid's losses reach this
     upper:np.ndarray # Distance to its centroid, at most, less the path of the centroid
 
+# %% ../../../nbs/70_kmeans_kernels.ipynb #7c4f04c0
 class Centroids(NamedTuple):
     "The centroids now, and how far they have moved"
     exact:np.ndarray # Shape (k, d), float64
@@ -41,6 +44,7 @@ class Centroids(NamedTuple):
     path_high:np.ndarray
     before:np.ndarray # At most: `loss` before the last move of the others, shape (k,)
 
+# %% ../../../nbs/70_kmeans_kernels.ipynb #b1bd4f50
 class Fast(NamedTuple):
     "The centroids that moved farthest in the last update, the fastest first"
     ids:np.ndarray # Which ones they are, shape (f,), uint32
@@ -48,6 +52,7 @@ class Fast(NamedTuple):
     bias:np.ndarray # Shape (f,)
     rest:np.ndarray # How far the others moved at most, without the first 32, 64, 128, …
 
+# %% ../../../nbs/70_kmeans_kernels.ipynb #638b8b90
 class Tile(NamedTuple):
     "Memory of one thread, for a tile of points and for a step of rows"
     rows:np.ndarray # Rows that are left, shape (step,), uint32
@@ -76,10 +81,12 @@ def _reordered(f): return _inner(f, "nnan", "nsz", "contract", "reassoc")
 
 # %% ../../../nbs/70_kmeans_kernels.ipynb #0e698340
 def new_tile(deep, step)->Tile:
-    "Memory for steps of `step` rows and points of `deep` columns."
-    rows, f4, f8 = np.empty((2, step), "u4"), np.empty((3, WIDTH), "f4"), np.empty((2, WIDTH))
-    return Tile(*rows, np.zeros((deep, WIDTH + 16), "f4"), np.empty((4, WIDTH + 16), "f4"),
-                f4[0], f4[1], np.empty(WIDTH, "u4"), f4[2], *f8)
+    "Memory for steps of `step` rows and points of `deep` columns, aligned to cache lines."
+    def zeros(dtype, *shape): return torch.zeros(shape, dtype=dtype).numpy()   # NumPy's are not
+    rows, which = zeros(torch.int32, 2, step).view("u4"), zeros(torch.int32, WIDTH).view("u4")
+    z, f4 = zeros(torch.float32, deep + 4, WIDTH + 16), zeros(torch.float32, 3, WIDTH)
+    return Tile(*rows, z[:deep], z[deep:], f4[0], f4[1], which, f4[2],
+                *zeros(torch.float64, 2, WIDTH))
 
 # %% ../../../nbs/70_kmeans_kernels.ipynb #f0772790
 @_fast
