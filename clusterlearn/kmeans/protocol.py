@@ -66,22 +66,17 @@ def work_dtype(x:Tensor)->torch.dtype:
 
 # %% ../../nbs/25_kmeans_protocol.ipynb #e487f530
 def _measure(x, weights, multiplicity): # Mean, squares, spread and variance
-    n = len(x) if multiplicity is None else int(multiplicity.sum())
-    sums = sum(p.sum(0) for _, p in pieces(x))
-    mean = (sums / len(x)).to(work_dtype(x)).double()
-    squares, spread, total = x.new_empty(len(x), dtype=torch.float32), 0., 0.
-    off = torch.zeros_like(mean)
-    for part, p in pieces(x):
-        y = p - mean
-        square = torch.linalg.vector_norm(y, dim=1).square_()
-        squares[part] = square
-        spread += square.sum() if weights is None else square @ weights[part]
-        if multiplicity is None: total, off = total + square.sum(), off + y.sum(0)
-        else:
-            times = multiplicity[part].double()
-            total, off = total + square @ times, off + times @ y
-    spread, total, off2 = torch.stack([spread, total, off.square().sum()]).tolist()
-    return mean, squares, spread, max(0., total / n - off2 / n**2) / x.shape[1]
+    times = None if multiplicity is None else multiplicity.double()
+    n = len(x) if times is None else times.sum()
+    sums = sum(p.sum(0) if times is None else times[part] @ p for part, p in pieces(x))
+    exact = sums / n
+    mean = exact.to(work_dtype(x)).double()
+    square = torch.cat([torch.linalg.vector_norm(p - mean, dim=1) for _, p in pieces(x)]).square_()
+    total = square.sum() if times is None else square @ times
+    spread = total if weights is None else square @ weights
+    off2 = (exact - mean).square_().sum()                     # rounding moved the mean a little
+    spread, variance = torch.stack([spread, total / n - off2]).tolist()
+    return mean, square.float(), spread, max(0., variance) / x.shape[1]
 
 # %% ../../nbs/25_kmeans_protocol.ipynb #7e255580
 def make_problem(
@@ -182,23 +177,9 @@ def inertia_of(problem, centroids, sums, counts): # Shapes (..., k, d) twice, an
 
 def _final_inertia(problem, engine): # By differences if too many digits cancel in the sums
     c, (sums, counts, _) = engine.centroids, engine.totals()
-    value, far = inertia_of(problem, c, sums, counts).item(), problem.mean.square().sum()
-    if value > 1e-6 * problem.spread > 1e-12 * counts.sum() * far: return value
-    labels, w = engine.labels, problem.weights
-    parts = ((part, (p - c.index_select(0, labels[part])).square_().sum(1))
-             for part, p in pieces(problem.points))
-    return sum((q.sum() if w is None else q @ w[part]) for part, q in parts).item()
-
-# %% ../../nbs/25_kmeans_protocol.ipynb #4c1278f1
-def inertia_of(problem, centroids, sums, counts): # Shapes (..., k, d) twice, and (..., k)
-    "The sum of squared distances to centroids, from the sums and counts of their clusters."
-    inner = counts[..., None] * (centroids + problem.mean) - 2 * sums
-    return problem.spread + ((centroids - problem.mean) * inner).sum((-2, -1))
-
-def _final_inertia(problem, engine): # By differences if too many digits cancel in the sums
-    c, (sums, counts, _) = engine.centroids, engine.totals()
-    value, far = inertia_of(problem, c, sums, counts).item(), problem.mean.square().sum()
-    if value > 1e-6 * problem.spread > 1e-12 * counts.sum() * far: return value
+    far = problem.mean.square().sum() * counts.sum()
+    value, far = torch.stack([inertia_of(problem, c, sums, counts), far]).tolist()
+    if value > 1e-6 * problem.spread > 1e-12 * far: return value
     labels, w = engine.labels, problem.weights
     parts = ((part, (p - c.index_select(0, labels[part])).square_().sum(1))
              for part, p in pieces(problem.points))
@@ -207,12 +188,14 @@ def _final_inertia(problem, engine): # By differences if too many digits cancel 
 # %% ../../nbs/25_kmeans_protocol.ipynb #859b6dd0
 class History:
     "What the iterations did; numbers are read in batches, since each read waits for a GPU"
-    def __init__(self, problem): self.problem, self.done, self.open = problem, [], []
+    def __init__(self, problem, centroids):
+        self.problem, self.done, self.open = problem, [], []
+        self.most = (2**22 if centroids.is_cuda else 2**16) // centroids.numel()
 
     def add(self, before, totals, after, change):
         "Note an iteration: centroids before and after it, its `Totals` and its `Change`."
         self.open.append((before, totals, after, change))
-        if len(self.open) * before.numel() > (2**22 if before.is_cuda else 2**16): self.read()
+        if len(self.open) > self.most: self.read()
 
     def read(self):
         "An `Iteration` for each that was added."
@@ -263,7 +246,7 @@ def lloyd(
     callback=None, # Called after each update: (iteration, centroids, labels); True ends the run
 )->KMeansResult:
     "Lloyd's iteration (1982) with any engine; labels are those of `PlainEngine`."
-    history, scale, converged = History(problem), problem.scale, False
+    history, scale, converged = History(problem, engine.centroids), problem.scale, False
     for n in range(max_iter):
         change, before, totals = engine.assign(), engine.centroids, engine.totals()
         converged = n > 0 and change.n_changed == 0

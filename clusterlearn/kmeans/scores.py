@@ -109,6 +109,7 @@ class Found(NamedTuple):
     lower:Tensor # The score of `labels` is at least this
     upper:Tensor # Every other score is at most this
 
+# %% ../../nbs/67_kmeans_scores.ipynb #cbed5760
 class ProductSearch:
     "Searches by PyTorch's products, on any device"
     def __init__(self, problem, centroids):

@@ -23,8 +23,8 @@ LOAD, COMPILE = .6, 8. # Seconds to load Numba and compiled code, and to compile
 
 @dataclass
 class Ledger:
-    "What this process has spent on slower engines, and which dtypes are compiled"
-    seconds:float=0. # Of `TensorEngine`, where compiled code would have served
+    "What this process has spent on slower engines, and what is compiled"
+    seconds:float=0. # Of slower engines, where compiled code would have served
     runs:int=0 # In which they were spent
     compiled:set=field(default_factory=set) # dtypes for which the kernels are ready
     failed:bool=False # Compiled code cannot be had
@@ -37,6 +37,7 @@ def is_cached()->bool:
     folder = os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent/"__pycache__"
     return any(Path(folder).glob("**/kernels.sweep*.nbi"))
 
+# %% ../../../nbs/72_kmeans_auto.ipynb #e5b1b5e0
 def can_compile(x)->bool:
     "Whether compiled code may serve for `x` (n, d); beyond 256 columns the product is all."
     allowed = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") and not LEDGER.failed
@@ -58,8 +59,8 @@ def load_compiled(dtype)->bool:
     LEDGER.compiled.add(dtype)
     return True
 
-# %% ../../../nbs/72_kmeans_auto.ipynb #8e539b40
-def _for_gpu(problem, k):
+# %% ../../../nbs/72_kmeans_auto.ipynb #154a3ba0
+def _for_gpu(problem):
     from clusterlearn.kmeans.engines.fused import FusedEngine, has_fused
     return FusedEngine if has_fused(problem.points) else TensorEngine
 
@@ -68,10 +69,12 @@ class AutoEngine:
     def __init__(self, problem, centroids, precision="exact", deterministic=False):
         self.problem, self.options = problem, (precision, deterministic)
         x, k, self.waits = problem.points, len(centroids), False
+        small, worth = is_small(*x.shape, k), x.numel() * k >= 2**20
         if can_compile(x) and x.dtype in LEDGER.compiled: kind = self._compiled()
-        elif is_small(*x.shape, k): kind = SmallEngine
-        elif x.is_cuda: kind = _for_gpu(problem, k)
-        else: kind, self.waits = TensorEngine, can_compile(x)
+        elif x.is_cuda and not small: kind = _for_gpu(problem)
+        else:
+            kind = SmallEngine if small else TensorEngine
+            self.waits = can_compile(x) and (worth or not small)
         if self.waits: LEDGER.runs += 1
         self.engine = kind(problem, centroids, *self.options)
 

@@ -13,7 +13,8 @@ import torch
 
 from ..protocol import Change, Totals
 from ..scores import score_bound
-from .kernels import Centroids, Fast, Rows, State, WIDTH, sweep
+from .kernels import (Centroids, Fast, Rows, State, WIDTH, new_tile,
+                                                   sweep)
 from .tensor import CentroidDrift
 
 # %% ../../../nbs/71_kmeans_compiled.ipynb #84eec280
@@ -46,7 +47,7 @@ class CompiledEngine:
         threads = max(1, min(torch.get_num_threads(), n * k // 2**17))   # fewer would wait
         self.step = max(WIDTH, min(2**13, -(-n // (4 * threads))))
         self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        self.parts = np.zeros((threads, k, d + 2))
+        self.parts = [(new_tile(deep, self.step), np.zeros((k, d + 2))) for _ in range(threads)]
         self.sums, self.first = np.zeros((k, d + 2)), True
 
     @property
@@ -74,11 +75,11 @@ class CompiledEngine:
     def assign(self):
         c, parts = self._prepare(), len(self.parts)
         rest = parts, self.step, self.first, self.rows, self.state, c, self._fastest()
-        jobs = [self.pool.submit(sweep, i, *rest, p) for i, p in enumerate(self.parts[1:], 1)]
-        counts = [sweep(0, *rest, self.parts[0])] + [j.result() for j in jobs]
+        jobs = [self.pool.submit(sweep, i, *rest, *self.parts[i]) for i in range(1, parts)]
+        counts = [sweep(0, *rest, *self.parts[0])] + [j.result() for j in jobs]
         changed, searched, moved = (sum(v) for v in zip(*counts))
         if moved:
-            self.sums = self.sums + self.parts.sum(0)
+            self.sums = sum((sums for _, sums in self.parts), self.sums)
             if len(self.rows.weights): self.sums[self.sums[:, -1] == 0] = 0.
         self.first = False
         return Change(changed, searched)

@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['is_small', 'SmallEngine']
 
-# %% ../../../nbs/69_kmeans_small.ipynb #4b8cfb40
-import math
-
+# %% ../../../nbs/69_kmeans_small.ipynb #bd75ff90
 import numpy as np
 import torch
 
-from ..protocol import Change, Totals
-from ..scores import nearest_two_exact, score_bound
+from ..batch import _direct
+from ..protocol import Change, Totals, work_dtype
+from ..scores import score_bound
 
 # %% ../../../nbs/69_kmeans_small.ipynb #1b11c2e0
 def is_small(n:int, d:int, k:int)->bool:
@@ -29,16 +28,17 @@ class SmallEngine:
     name = "small"
 
     def __init__(self, problem, centroids, precision="exact", deterministic=False):
-        self.problem, self.device = problem, problem.points.device
-        x = problem.points
-        self.x, self.mean = x.cpu().double().numpy(), problem.mean.cpu().numpy()
+        self.problem, self.device, x = problem, problem.points.device, problem.points
+        x, self.mean = x.to(work_dtype(x)).cpu().numpy(), problem.mean.cpu().numpy()
         self.weights = None if problem.weights is None else problem.weights.cpu().numpy()
         n, d, k = *x.shape, len(centroids)
-        points = np.ascontiguousarray((self.x - self.mean).T, np.float32)
-        self.scores, self.every = np.empty((k, n), np.float32), np.arange(n)
+        self.x, points = np.ones((n, d + 1)), np.ones((d + 1, n), np.float32)
+        self.x[:, :-1] = x                                        # the last column counts
+        points[:-1] = (x - self.mean.astype(x.dtype)).T           # the last row adds the bias
+        self.factors, self.scores = np.empty((k, d + 1), np.float32), np.empty((k, n), np.float32)
         self.parts = [(points[:, i], self.scores[:, i]) for i in _slices(n, k, d)]
-        self.bound = score_bound(problem, centroids)
-        error = problem.squares.cpu().double() * self.bound.per_square + self.bound.rest
+        self.every, self.bound = np.arange(n), score_bound(problem, centroids)
+        error = problem.squares.cpu() * self.bound.per_square + self.bound.rest
         self.error = 2 * error.numpy()                            # of a lead, but for the centroids
         self.found = self.places = None
         self.update(centroids)
@@ -49,12 +49,12 @@ class SmallEngine:
     def labels(self): return torch.from_numpy(self.found).to(self.device)
 
     def _score(self): # Scores (k, n); the centroids' part of the error of a lead
-        c = (self.c - self.mean).astype(np.float32)
+        c, per_norm = self.factors[:, :-1], self.bound.per_norm
+        np.subtract(self.c, self.mean, out=c, casting="same_kind")
         norms2 = np.square(c, dtype=np.float64).sum(1)
-        lost = self.bound.per_norm * norms2
-        for points, out in self.parts: np.matmul(c, points, out=out)
-        self.scores += (lost - norms2 / 2).astype(np.float32)[:, None]
-        return 2 * lost.max()
+        self.factors[:, -1] = (per_norm - .5) * norms2
+        for points, out in self.parts: np.matmul(self.factors, points, out=out)
+        return 2 * per_norm * norms2.max()
 
     def _best(self): # The labels by scores, and by how much each leads
         flat, top, n = self.scores.reshape(-1), self.scores.max(0), len(self.every)
@@ -62,24 +62,27 @@ class SmallEngine:
             labels = self.scores.argmax(0)
             self.places = labels * n + self.every                 # of the best among all scores
         else:
-            labels, moved = self.found, np.flatnonzero(flat.take(self.places) < top)
+            labels, moved = self.found, (flat.take(self.places) < top).nonzero()[0]
             if len(moved):
                 labels = labels.copy()
                 labels[moved] = self.scores[:, moved].argmax(0)
                 self.places[moved] = labels[moved] * n + moved
         flat[self.places] = -np.inf
-        return labels, top - self.scores.max(0)
+        top -= self.scores.max(0)
+        return labels, top
+
+    def _settle(self, doubt, labels): # Those in doubt, by differences
+        x, c, labels = torch.from_numpy(self.x[doubt, :-1]), torch.from_numpy(self.c), labels.copy()
+        labels[doubt] = torch.cdist(x, c, **_direct).argmin(1).numpy()
+        self.places[doubt] = labels[doubt] * len(labels) + doubt
+        return labels
 
     def assign(self):
         lost, (labels, lead) = self._score(), self._best()
-        doubt = np.flatnonzero(~(lead > self.error + lost))
-        if len(doubt):
-            exact = nearest_two_exact(torch.from_numpy(self.x[doubt]), torch.from_numpy(self.c))
-            labels = labels.copy()
-            labels[doubt] = exact[0].numpy()
-            self.places[doubt] = labels[doubt] * len(labels) + doubt
+        lead -= self.error
+        if not lead.min() > lost: labels = self._settle((~(lead > lost)).nonzero()[0], labels)
         old, self.found = self.found, labels
-        changed = self.every if old is None else np.flatnonzero(old != labels)
+        changed = self.every if old is None else (old != labels).nonzero()[0]
         if len(changed): self._add_up(old, changed)
         if self.problem.multiplicity is None: return Change(len(changed), len(labels))
         rows = torch.from_numpy(changed).to(self.device)
@@ -94,12 +97,13 @@ class SmallEngine:
         signs[labels[every], self.every[:n]] = 1 if weights is None else weights
         if not whole: signs[old[every], self.every[:n]] = -1
         sums = sum(signs[:, i] @ rows[i] for i in _slices(n, k, rows.shape[1]))
-        counts = signs.sum(1)
-        self.sums, self.counts = (sums, counts) if whole else (self.sums + sums, self.counts + counts)
+        self.sums = sums if whole else self.sums + sums
 
     def totals(self):
-        sums, counts = torch.from_numpy(self.sums), torch.from_numpy(self.counts)
-        n_empty = len(self.counts) - np.count_nonzero(self.counts)
-        return Totals(sums.to(self.device), counts.to(self.device), n_empty)
+        sums, counts = self.sums[:, :-1], self.sums[:, -1]
+        n_empty = len(counts) - np.count_nonzero(counts)
+        if n_empty: sums[counts == 0] = 0.                        # not what corrections left
+        return Totals(torch.as_tensor(sums, device=self.device),
+                      torch.as_tensor(counts, device=self.device), n_empty)
 
     def close(self): pass

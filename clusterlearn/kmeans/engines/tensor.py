@@ -38,6 +38,7 @@ def add_rows(sums, labels, p):
     "Add rows `p` (m, d) to the sums (k, d) of their clusters, in any order."
     sums.index_add_(0, labels, p)
 
+# %% ../../../nbs/68_kmeans_tensor.ipynb #faa7a6d0
 class RunningTotals:
     "`Totals`, corrected for each label that changes"
     def __init__(self, problem, k, add=add_rows):
