@@ -1,8 +1,8 @@
 """DBSCAN and HDBSCAN against their peers: seconds, and whether the results agree.
 
 Half of the points are in blobs, half are noise, so that neighbourhoods of all sizes occur; `dense`
-has core points only. Ways are called in turn; `speedup` is the best peer's time over ours. Labels of
-DBSCAN must equal scikit-learn's, those of HDBSCAN as a partition."""
+has core points only. Ways are called in turn; `speedup` is the best peer's time over ours. Labels
+of DBSCAN must equal scikit-learn's, those of HDBSCAN as a partition."""
 import numpy as np
 import torch
 from sklearn import cluster

@@ -269,7 +269,6 @@ def tiles():
 
 def course():
     "The timings of chapters 10, 11 and 22, on this GPU"
-    import torch
     from clusterlearn.data import blobs, uniform
     from clusterlearn.kmeans import batch, loop, scatter
     from clusterlearn.meanshift import batch as means, loop as one_by_one

@@ -159,7 +159,7 @@ def ask(worker, limit, **order):
 
 
 def turns(
-    ways,  # {name: f(calls, first) that gives {'seconds': [...], ...} or {'failed': ..., 'why': ...}}
+    ways,  # {name: f(calls, first), which gives {'seconds': [...], ...} or {'failed': …, 'why': …}}
     repeats=3,  # Turns after the first
     spend=10.0,  # Seconds for the warm calls of each way; one call of it is always made
     slow=30.0,  # A way whose first call took longer is not called again
@@ -171,7 +171,7 @@ def turns(
     """Call all `ways` in turn, A B C … A B C …
 
     Gives each one's cold time, warm times, their minimum and median, and what else it answered to
-    its first call. Lists that it answers later are appended; if a later call fails, `ended` says why
+    its first call. Lists that it answers later are appended; if a later call fails, `ended` says it
     there are no more. A process may be slow from beginning to end: two for each way make that less
     a matter of luck. The first call in the second one is not recorded."""
     res = {name: {} for name in ways}

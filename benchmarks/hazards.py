@@ -2,7 +2,8 @@
 
     fit(x, k, init=None, seed=0, tol=None, max_iter=300) -> (centroids (k, d), labels (n,))
 
-takes and gives tensors; `tol=None` means: until nothing changes. A hazard returns None if all is well, or a few words that say what is
+takes and gives tensors; `tol=None` means: until nothing changes.
+A hazard returns None if all is well, or a few words that say what is
 wrong; what `fit` raises it lets through. `Inapplicable` says that a way cannot be asked this."""
 
 import random
@@ -57,7 +58,7 @@ def misfit(x, k, c, labels, rest=1e-6, rtol=1e-4):
     """What is wrong with a result, if anything.
 
     `rest` is how far centroids may be from the means of their points, squared and as a share of the
-    variance (None: anywhere), `rtol` how much farther than the nearest a point's centroid may be."""
+    variance (None: anywhere), `rtol` how much farther than the nearest a point's own may be."""
     n, d = x.shape
     if tuple(c.shape) != (k, d):
         return f'centroids have shape {tuple(c.shape)}, not {(k, d)}'

@@ -98,7 +98,7 @@ def judged(got, w, path, first, cap):
 
 
 def race(w, task, call, plan, tell, tired=None, renew=None):
-    "Times and results of all ways that take part in `task`; `tired` are failures of the task before"
+    "Times and results of all ways that take part in `task`; `tired` failed in the task before"
     base, start, d = [], task == 'same start', w.x.shape[1]
     seeds = {name: itertools.count() for name in WAYS}
 

@@ -1,4 +1,4 @@
-"""Neighbours against other libraries: exact and approximate search, and the first call of a process.
+"""Neighbours against other libraries: exact and approximate search, and a process's first call.
 
 `wrong` counts the indices that differ from direct float64 differences, on a sample of 200 queries;
 `recall` is the share of the true neighbours found. Times include building the index, except where
@@ -115,7 +115,8 @@ def _radius(workload, x, radius, repeats):
                 z, radius, workers=torch.get_num_threads())}
     found = neighbors(x, radius=radius, engine='tree')
     return dict(workload=workload, n=len(x), d=x.shape[1], radius=radius,
-                threads=torch.get_num_threads(), pairs=len(found.indices), times=race(ways, repeats))
+                threads=torch.get_num_threads(), pairs=len(found.indices),
+                times=race(ways, repeats))
 
 _call = '''import sys, time, torch
 from clusterlearn.data import uniform

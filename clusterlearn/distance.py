@@ -6,10 +6,6 @@
 __all__ = ['distance', 'dist_broadcast', 'dist_norm', 'dist_einsum', 'dist_expanded', 'centred', 'nearest']
 
 # %% ../nbs/02_distance.ipynb #eb64e116
-#| code-fold: true
-#| code-summary: "Imports"
-import math
-
 import torch
 from torch import Tensor
 
@@ -24,8 +20,6 @@ def distance(
     return ((A - B) ** 2).sum(-1).sqrt()
 
 # %% ../nbs/02_distance.ipynb #10e92dac
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def dist_broadcast(
     x:Tensor, # Points, shape (n, d)
     c:Tensor, # Centroids, shape (k, d)

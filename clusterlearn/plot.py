@@ -7,9 +7,7 @@ __all__ = ['grey', 'palette', 'match_clusters', 'plot_data', 'plot_func', 'plot_
            'player', 'animate']
 
 # %% ../nbs/01_plot.ipynb #3d6381ff
-#| code-fold: true
-#| code-summary: "Imports"
-import base64, colorsys, hashlib, html, io, json, re
+import base64, hashlib, html, io, json, re
 from importlib import resources
 from typing import NamedTuple
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from judge import forgy, same
 from clusterlearn import k_means
-from clusterlearn.data import blobs, uniform
+from clusterlearn.data import uniform
 from clusterlearn.kmeans.engines import auto, compiled
 from clusterlearn.kmeans.engines.auto import Ledger, can_compile
 

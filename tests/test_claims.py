@@ -5,7 +5,7 @@ from clusterlearn.exercise import attempt, claim, compare_versions
 from clusterlearn.kmeans.batch import k_means_cluster_v2
 from clusterlearn.kmeans.loop import k_means_from, same_as_loop, update_loop
 from clusterlearn.kmeans.scatter import k_means_cluster, k_means_cluster_v3, k_means_cluster_v3_1
-from tools.cells import load, notebooks, root
+from tools.cells import load, notebooks
 
 def said(cell):
     "The text that a cell has stored"

@@ -1,4 +1,4 @@
-"Every engine of k-means against the plain one, after every iteration, where cells are too small to go."
+"Every engine of k-means against the plain one, after every iteration."
 
 import math
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from clusterlearn.data import blobs, uniform
 from clusterlearn.distance import nearest
 from clusterlearn.kmeans.gradient import kmeans_loss, kmeans_loss_loop, newton_step
-from clusterlearn.kmeans.loop import initialize_centroids, wcss
+from clusterlearn.kmeans.loop import wcss
 from clusterlearn.kmeans.scatter import cluster_means, k_means_cluster
 from clusterlearn.kmeans.sgd import mini_batch_step, sgd_k_means, soft_kmeans_loss
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn import cluster, datasets
+from sklearn import cluster
 from clusterlearn.data import blobs, uniform
 from clusterlearn.density.hdbscan import hdbscan, prim_edges
 from clusterlearn.density.hdbscan_boruvka import boruvka_tree

@@ -80,7 +80,8 @@ def test_nothing_comes_from_elsewhere(made):
     res = []
     for p in sorted(made.rglob('*.html')):
         text = p.read_text(encoding='utf-8')
-        for m in re.finditer(r'<(script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]+)', text):
+        away = r'<(script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]+)'
+        for m in re.finditer(away, text):
             res.append(f'{p.relative_to(made)}: {m[1]} {m[2][:80]}')
     none(res)
 
@@ -117,7 +118,7 @@ except ImportError: playwright = None
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome',
                                                 'google-chrome-stable'))), None)
 in_a_browser = pytest.mark.skipif(not (playwright and chromium),
-                                  reason='needs playwright and a browser (apt-get install chromium)')
+                                  reason='needs playwright and a browser (chromium)')
 modes = {'wide and light': (1400, 'light'), 'a phone in the dark': (390, 'dark')}
 
 
@@ -154,11 +155,11 @@ def sideways(page):
 
 def playing(page):
     "Players that do not change their picture when their slider moves"
-    sliders = page.locator('.clusterlearn-player input[type=range]')
+    sliders = page.locator('.cl-player input[type=range]')
     for i in range(sliders.count()):
         s = sliders.nth(i)
         if int(s.get_attribute('max') or 0) < 1: continue
-        box = s.locator('xpath=ancestor::*[contains(@class, "clusterlearn-player")][1]')
+        box = s.locator('xpath=ancestor::*[contains(@class, "cl-player")][1]')
         before = box.screenshot()
         s.evaluate('e => { e.value = e.value == e.max ? e.min : e.max;'
                    ' e.dispatchEvent(new Event("input", {bubbles: true})) }')

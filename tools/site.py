@@ -66,7 +66,7 @@ def with_solutions(cells):
     "A solution folds with its output"
     for c in cells:
         text = _text(c)
-        is_one = c['cell_type'] == 'code' and 'code-fold: true' in text and 'Solution' in text
+        is_one = c['cell_type'] == 'code' and c['metadata'].get('jupyter', {}).get('source_hidden')
         if not is_one: yield c
         else:
             c['source'] = re.sub(r'^#\| code-(fold|summary):.*\n', '', text, flags=re.M)

@@ -6,8 +6,6 @@
 __all__ = ['dist_batch', 'means_loop', 'refill', 'k_means_cluster_v2']
 
 # %% ../../nbs/21_kmeans_batch.ipynb #7946f067
-#| code-fold: true
-#| code-summary: "Imports"
 import torch
 from torch import Tensor
 
@@ -26,8 +24,6 @@ def dist_batch(
 _direct = dict(compute_mode="donot_use_mm_for_euclid_dist")
 
 # %% ../../nbs/21_kmeans_batch.ipynb #8c366736
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def means_loop(
     points:Tensor, # Points, shape (n, d)
     labels:Tensor, # Cluster of each point, shape (n,)
@@ -54,8 +50,6 @@ def refill(
     return centroids
 
 # %% ../../nbs/21_kmeans_batch.ipynb #4c70dfec
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def k_means_cluster_v2(
     k:int, # Number of clusters
     points, # Points, shape (n, d)

@@ -6,8 +6,6 @@
 __all__ = ['kmeans_loss_loop', 'kmeans_loss', 'newton_step']
 
 # %% ../../nbs/23_kmeans_gradient.ipynb #84103dd7
-#| code-fold: true
-#| code-summary: "Imports"
 import torch
 from torch import Tensor
 
@@ -39,8 +37,6 @@ def kmeans_loss_loop(
     return loss
 
 # %% ../../nbs/23_kmeans_gradient.ipynb #63308317
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def _square(x, c): # Squared distance of each point (n, d) to its nearest of c (k, d), unchecked
     labels = _nearest(x.detach(), c.detach())[0]
     return ((x - c[labels]) ** 2).sum(1)

@@ -145,6 +145,7 @@ def k_means(
     _check_choices(init, n_init, tol, empty, precision, engine)
     (problem, home), g = _problem_of(x, sample_weight), as_generator(random_state)
     starts = _starts(problem.given, n_clusters, init, n_init, sample_weight, g)
-    make, refills = _engine_of(engine, precision, deterministic), [_refill(empty, g) for _ in starts]
+    refills = [_refill(empty, g) for _ in starts]
+    make = _engine_of(engine, precision, deterministic)
     run = partial(lloyd, max_iter=max_iter, tol=tol * problem.variance)
     return _moved(_best(problem, make, run, starts, refills, max_iter, verbose, callback), home)

@@ -7,8 +7,6 @@ __all__ = ['wcss', 'initialize_centroids', 'random_partition', 'labels_of', 'ass
            'k_means_cluster_v1', 'same_as_loop', 'k_means_from', 'k_means_cluster_historic', 'animate_k_means']
 
 # %% ../../nbs/20_kmeans_loop.ipynb #cfd6af89
-#| code-fold: true
-#| code-summary: "Imports"
 import operator
 from functools import lru_cache
 
@@ -64,8 +62,6 @@ def labels_of(
     return labels
 
 # %% ../../nbs/20_kmeans_loop.ipynb #720efb16
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def assign_loop(
     points:Tensor, # Points, shape (n, d)
     centroids:Tensor, # Centroids, shape (k, d)
@@ -78,8 +74,6 @@ def assign_loop(
     return clusters
 
 # %% ../../nbs/20_kmeans_loop.ipynb #ad6b1e03
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def update_loop(
     points:Tensor, # Points, shape (n, d)
     clusters:list, # k lists of indices
@@ -113,8 +107,6 @@ def start(
     return points, centroids, generator
 
 # %% ../../nbs/20_kmeans_loop.ipynb #fea94d5f
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def k_means_cluster_v1(
     k:int, # Number of clusters
     points, # Points, shape (n, d)

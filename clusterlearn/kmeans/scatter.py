@@ -6,8 +6,6 @@
 __all__ = ['means_scatter', 'k_means_cluster_v3', 'k_means_cluster_v3_1', 'cluster_means', 'k_means_cluster']
 
 # %% ../../nbs/22_kmeans_scatter.ipynb #b5ed6b9d
-#| code-fold: true
-#| code-summary: "Imports"
 import torch
 from torch import Tensor
 
@@ -16,8 +14,6 @@ from .batch import refill, _direct
 from .loop import start
 
 # %% ../../nbs/22_kmeans_scatter.ipynb #a6f6813d
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def means_scatter(
     points:Tensor, # Points, shape (n, d)
     labels:Tensor, # Cluster of each point, shape (n,)
@@ -48,8 +44,6 @@ def k_means_cluster_v3(
     return centroids, labels
 
 # %% ../../nbs/22_kmeans_scatter.ipynb #eaff5dbe
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def k_means_cluster_v3_1(
     k:int, # Number of clusters
     points, # Points, shape (n, d)
@@ -82,8 +76,6 @@ def cluster_means(
     return centroids + sums / counts.clamp(min=1)[:, None].to(centroids.dtype), counts
 
 # %% ../../nbs/22_kmeans_scatter.ipynb #cac512b3
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def k_means_cluster(
     k:int, # Number of clusters
     points, # Points, shape (n, d)

@@ -6,8 +6,6 @@
 __all__ = ['SGDResult', 'sgd_k_means', 'mini_batch_step', 'soft_kmeans_loss']
 
 # %% ../../nbs/23b_kmeans_sgd.ipynb #f60b9d1e
-#| code-fold: true
-#| code-summary: "Imports"
 import math
 from typing import NamedTuple
 
@@ -93,8 +91,6 @@ def sgd_k_means(
     return SGDResult(c, _nearest(x, c)[0], torch.stack(losses))
 
 # %% ../../nbs/23b_kmeans_sgd.ipynb #65b42459
-#| code-fold: true
-#| code-summary: "Solution, which is the library's code"
 def mini_batch_step(
     batch, # Points, shape (b, d)
     c, # Centroids, shape (k, d)

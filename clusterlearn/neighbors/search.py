@@ -152,7 +152,7 @@ def _price(): # Seconds until the compiled tree is ready
     return 1. if kept else 6.
 
 def _choose(x, query, k): # The engine's name
-    work, (n, d) = len(x) * len(query), x.shape
+    work, d = len(x) * len(query), x.shape[1]
     if x.device.type != "cpu" or d > 10 or (k or 0) > 128 or work <= 2**20: return "products"
     if importlib.util.find_spec("scipy") is None: return "tree"
     seconds = len(query) * ((k or 20) + 10) * 1e-7 * 1.76**(d - 3) / torch.get_num_threads()

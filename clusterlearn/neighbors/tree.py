@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..tree import Tree, box_nearest, build_tree, compiled, squares
+from ..tree import box_nearest, build_tree, compiled, squares
 
 # %% ../../nbs/80_neighbors_tree.ipynb #49546f9f
 @compiled
