@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..checks import as_points
-from ..data import n_samples
 from ..distance import distance
 
 # %% ../../nbs/10_meanshift_loop.ipynb #f76dd223
