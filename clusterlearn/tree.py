@@ -114,7 +114,8 @@ def build_tree(
 
 # %% ../nbs/63_tree.ipynb #926d319c
 @compiled
-def box_nearest(low, high, b, x, i): # Squared distance from row i of x to box b: a lower bound
+def box_nearest(low, high, b, x, i):
+    "Squared distance from row i of x to box b: a lower bound."
     total = 0.
     for j in range(x.shape[1]):
         away = max(low[b, j] - x[i, j], x[i, j] - high[b, j], 0.)
@@ -123,7 +124,8 @@ def box_nearest(low, high, b, x, i): # Squared distance from row i of x to box b
 
 # %% ../nbs/63_tree.ipynb #aa3b7d26
 @compiled
-def box_farthest(low, high, b, x, i): # The same to its farthest corner: an upper bound
+def box_farthest(low, high, b, x, i):
+    "The same to its farthest corner: an upper bound."
     total = 0.
     for j in range(x.shape[1]):
         away = max(high[b, j] - x[i, j], x[i, j] - low[b, j])
@@ -132,7 +134,8 @@ def box_farthest(low, high, b, x, i): # The same to its farthest corner: an uppe
 
 # %% ../nbs/63_tree.ipynb #4c397035
 @compiled
-def boxes_nearest(low, high, a, low2, high2, b): # Between box a and box b of another tree: lower
+def boxes_nearest(low, high, a, low2, high2, b):
+    "Between box a and box b of another tree: lower."
     total = 0.
     for j in range(low.shape[1]):
         away = max(low[a, j] - high2[b, j], low2[b, j] - high[a, j], 0.)
@@ -141,7 +144,8 @@ def boxes_nearest(low, high, a, low2, high2, b): # Between box a and box b of an
 
 # %% ../nbs/63_tree.ipynb #0172a63d
 @compiled
-def boxes_farthest(low, high, a, low2, high2, b): # The same: an upper bound
+def boxes_farthest(low, high, a, low2, high2, b):
+    "The same: an upper bound."
     total = 0.
     for j in range(low.shape[1]):
         away = max(high[a, j] - low2[b, j], high2[b, j] - low[a, j])
@@ -150,7 +154,8 @@ def boxes_farthest(low, high, a, low2, high2, b): # The same: an upper bound
 
 # %% ../nbs/63_tree.ipynb #662cd3e8
 @compiled
-def squares(points, lo, hi, x, i, out): # OUT out[:hi - lo]: from row i of x to points lo to hi - 1
+def squares(points, lo, hi, x, i, out):
+    "OUT out[:hi - lo]: from row i of x to points lo to hi - 1."
     for t in range(hi - lo): out[t] = 0.
     for j in range(points.shape[1]):
         column, value = points[lo:hi, j], x[i, j]

@@ -87,6 +87,7 @@ def parameters(f):
 def entry(module, path, name, chapter, example):
     "One public function or class"
     o = getattr(module, name)
+    o = getattr(o, 'py_func', o)                            # of a function that Numba compiles
     yield f'## {name} {{#{name}}}'      # `Blobs` and `blobs` are two
     yield f'```python\n{signature(o, name)}\n```' if inspect.isfunction(o) else ''
     yield (o.__doc__ or '').strip()

@@ -17,7 +17,8 @@ from ..tree import (box_nearest, boxes_farthest, boxes_nearest, build_tree, comp
 
 # %% ../../nbs/83_dbscan_tree.ipynb #9d06b37b
 @compiled
-def sibling(b): # The other child of the parent of node b, which is not the root
+def sibling(b):
+    "The other child of the parent of node b, which is not the root."
     return b + 1 if b % 2 else b - 1
 
 # %% ../../nbs/83_dbscan_tree.ipynb #16c85429
@@ -65,14 +66,16 @@ def _count(points, start, stop, low, high, weights, sums, limit, need, first, la
 
 # %% ../../nbs/83_dbscan_tree.ipynb #9174d5d2
 @compiled
-def find(parent, i): # INOUT parent; the root of point i, and a shorter way to it
+def find(parent, i):
+    "INOUT parent; the root of point i, and a shorter way to it."
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
     return i
 
 @compiled
-def unite(parent, i, j): # INOUT parent; the components of i and j become one
+def unite(parent, i, j):
+    "INOUT parent; the components of i and j become one."
     i, j = find(parent, i), find(parent, j)
     if i < j: parent[j] = i
     elif j < i: parent[i] = j
