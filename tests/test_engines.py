@@ -206,7 +206,11 @@ def test_a_centroid_far_out_has_a_wide_bound_of_its_own():
     problem, c = make_problem(x), x[:5].double()
     search = ProductSearch(problem, c)
     norm2 = (c[0] - problem.mean).square().sum()
-    assert norm2 / 2 - search(c).lower[0] > 0.9 * search.bound.per_norm * norm2
+    found, of_point = search(c), search.bound.per_square * problem.squares[0]
+    assert norm2 / 2 - found.lower[0] > 0.9 * search.bound.per_norm * norm2
+    z, b = x[0].double() - problem.mean, c[1:] - problem.mean
+    second = (b @ z - b.square().sum(1) / 2).max()
+    assert found.upper[0] - second > 0.9 * of_point
 
 
 @engines

@@ -80,7 +80,7 @@ class CompiledEngine:
         changed, searched, moved = (sum(v) for v in zip(*counts))
         if moved:
             self.sums = sum((sums for _, sums in self.parts), self.sums)
-            if len(self.rows.weights): self.sums[self.sums[:, -1] == 0] = 0.
+            self.sums[self.sums[:, -1] == 0] = 0.                 # not what corrections left
         self.first = False
         return Change(changed, searched)
 
