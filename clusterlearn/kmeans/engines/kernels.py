@@ -42,7 +42,7 @@ class Centroids(NamedTuple):
     loss_high:np.ndarray
     path_low:np.ndarray # How far the centroid has moved: at least and at most, shape (k,)
     path_high:np.ndarray
-    before:np.ndarray # At most: `loss` before the last move of the others, shape (k,)
+    before:np.ndarray # At most: the losses before the last move of the others, shape (k,)
 
 # %% ../../../nbs/70_kmeans_kernels.ipynb #b1bd4f50
 class Fast(NamedTuple):
