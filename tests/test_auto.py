@@ -28,6 +28,13 @@ def test_small_problems_do_not_count(fresh):
     assert r.engine == 'small' and fresh == Ledger()
 
 
+def test_a_small_problem_with_much_work_counts(fresh, monkeypatch):
+    x = points(1800, 64)
+    assert k_means(x, 10, init=x[:10], max_iter=3).engine == 'small' and fresh.runs == 1
+    monkeypatch.setattr(auto, 'COMPILE', 0)
+    assert k_means(x, 10, init=x[:10]).engine == 'compiled'
+
+
 def test_work_counts_until_it_is_worth_the_compiler(fresh, monkeypatch):
     x = points()
     assert k_means(x, 40, init=x[:40]).engine == 'tensor'

@@ -1,4 +1,4 @@
-"Every engine of k-means against the plain one, after every iteration."
+"Every engine of k-means against the plain one, after every iteration, where cells are too small."
 
 import math
 
@@ -30,8 +30,8 @@ def generator(seed=0):
 
 
 @engines
-@pytest.mark.parametrize('d', [1, 2, 3, 4, 5, 16, 63, 700])
-@pytest.mark.parametrize('k', [1, 2, 3, 4, 5, 31, 64])
+@pytest.mark.parametrize('d', [1, 2, 4, 5, 63, 700])
+@pytest.mark.parametrize('k', [1, 2, 5, 31])
 def test_any_dimension_and_k(engine, d, k):
     x = uniform(700, d, random_state=d)
     same(engine, x, forgy(x, k), 20)
@@ -186,6 +186,64 @@ def test_the_bound_holds_for_the_terms_it_is_made_of():
     assert bound.per_square > 2.0**-24 * d / 2
 
 
+@pytest.mark.parametrize('name, bits', [('bfloat16', 8), ('float16', 11)])
+def test_the_bound_holds_for_factors_of_fewer_bits(name, bits):
+    "On any machine: factors are rounded by hand, the product is exact"
+    x = torch.rand(2000, 6, generator=generator()) + 1
+    problem, c = make_problem(x), forgy(x, 20).double()
+    bound = score_bound(problem, c, 2.0**-bits)
+    z, b = x.double() - problem.mean, c - problem.mean
+    few = [v.to(getattr(torch, name)).double() for v in (z, b)]
+    error = (few[0] @ few[1].T - z @ b.T).abs()
+    norms2 = b.square().sum(1)
+    limit = (bound.per_square * problem.squares + bound.rest)[:, None] + bound.per_norm * norms2
+    assert (error < limit).all() and error.max() > 1e-2 * limit.median()
+
+
+def test_a_centroid_far_out_has_a_wide_bound_of_its_own():
+    x = torch.randn(500, 4, generator=generator())
+    x[0] = 300.0
+    problem, c = make_problem(x), x[:5].double()
+    search = ProductSearch(problem, c)
+    norm2 = (c[0] - problem.mean).square().sum()
+    found, of_point = search(c), search.bound.per_square * problem.squares[0]
+    assert norm2 / 2 - found.lower[0] > 0.9 * search.bound.per_norm * norm2
+    z, b = x[0].double() - problem.mean, c[1:] - problem.mean
+    second = (b @ z - b.square().sum(1) / 2).max()
+    assert found.upper[0] - second > 0.9 * of_point
+
+
+@engines
+@pytest.mark.parametrize('moved', [0, 1])
+def test_a_few_points_far_out_between_two_centroids(engine, moved):
+    "float32 scores are wrong there, by more than typical points show; then one centroid leaves"
+    g = generator()
+    x, c = (torch.randn(m, 6, generator=g).double() for m in (20_000, 2))
+    normal = (c[1] - c[0]) / (c[1] - c[0]).norm()
+    far = torch.randn(40, 6, generator=g).double() * 1e6
+    far -= (far @ normal)[:, None] * normal
+    x[:40] = c.mean(0) + far + torch.randn(40, 1, generator=g).double() * 1e-3 * normal
+    problem = make_problem(x)
+    tested, plain = (kind(problem, c) for kind in (makers[engine], PlainEngine))
+    for _ in range(2):
+        tested.assign(), plain.assign()
+        assert torch.equal(tested.labels, plain.labels)
+        new = c.clone()
+        new[moved] += 1e4 * (normal if moved else -normal)
+        tested.update(new), plain.update(new)
+    tested.close()
+
+
+def test_a_wrong_hint_costs_a_search_and_no_certificate():
+    x = wide()
+    problem, c = make_problem(x), forgy(x, 20).double()
+    search, rows = ProductSearch(problem, c), torch.arange(0, 1500, 2)
+    free = search(c, rows)
+    for hint in (torch.zeros_like(rows), free.labels):
+        for a, b in zip(search(c, rows, hint), free):
+            assert torch.equal(a, b)
+
+
 @bounded
 def test_an_outlier_puts_no_other_point_in_doubt(engine):
     "Scores prove nearly all labels, whatever one centroid far out does"
@@ -242,7 +300,7 @@ changes = {
     'plain': lambda x: x,
     'double': lambda x: x.double(),
     'far': lambda x: x + 1e4,
-    'repeated': lambda x: x[:3000].repeat(4, 1),
+    'repeated': lambda x: x[:2100].repeat(4, 1),
     'integers': lambda x: (3 * x).round(),
 }
 
@@ -250,11 +308,11 @@ changes = {
 @pytest.mark.parametrize('change', [*changes, 'equal centroids'])
 def test_few_fast_centroids(change):
     "With many centroids the compiled engine compares points with the fast ones first"
-    x = changes.get(change, changes['plain'])(mixture(12_000, 6, 400))
+    x = changes.get(change, changes['plain'])(mixture(8400, 6, 400))
     c = forgy(x, 400)
     if change == 'equal centroids':
         c[300:] = c[:100]
-    same('compiled', x, c, 25)
+    same('compiled', x, c, 20)
 
 
 @engines
@@ -329,7 +387,7 @@ def test_a_cluster_that_loses_its_last_point_is_empty(engine, weigh):
         g = generator(seed)
         x = torch.randn(14, 2, generator=g)
         c = x[torch.randperm(14, generator=g)[:5]] + torch.randn(5, 2, generator=g) * 0.3
-        for shift in range(20 if weigh else 1):
+        for shift in range(6 if weigh else 1):
             w = 1 + 0.01 * torch.rand(14, generator=generator(shift)).double() if weigh else None
             a, b = (run(name, x, c, sample_weight=w)[0] for name in (engine, 'plain'))
             assert [i.n_empty for i in a.history] == [i.n_empty for i in b.history]
@@ -337,6 +395,22 @@ def test_a_cluster_that_loses_its_last_point_is_empty(engine, weigh):
             assert math.isclose(a.inertia, b.inertia, rel_tol=1e-9)
             rests += a.history[-1].n_empty > a.history[0].n_empty
     assert rests >= 10, 'no cluster was emptied on the way'
+
+
+@engines
+@pytest.mark.parametrize('weigh', [False, True])
+def test_totals_of_an_emptied_cluster_are_zero(engine, weigh):
+    "Its four points leave in two turns; rounding leaves something of their sum"
+    first = torch.tensor([[0.1, 0], [0.2, 1], [0.3, 2], [0.7, 3]], dtype=torch.float64)
+    x = torch.cat([first, torch.rand(40, 2, generator=generator()).double() + 10])
+    w = torch.rand(44, generator=generator()) if weigh else None
+    e = makers[engine](make_problem(x, w), torch.tensor([[0.3, 1.5], [0.3, 10]]).double())
+    for y in (-8.5, -100.0, -100.0):
+        e.assign()
+        sums, counts, n_empty = e.totals()
+        e.update(torch.tensor([[0.3, y], [0.3, 10]]).double())
+    e.close()
+    assert n_empty == 1 and counts[0] == 0 and sums[0].eq(0).all()
 
 
 def test_running_totals_leave_nothing_in_an_empty_cluster():

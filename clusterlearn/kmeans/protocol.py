@@ -29,7 +29,7 @@ class Problem:
     multiplicity:Tensor|None # How many points each row stands for, shape (m,); None: one
     which:Tensor|None # The row of each point, shape (n,); None: its own
     scale:float # A power of two that brings the points near one
-    mean:Tensor # Near the mean of the rows, exact in their working dtype, shape (d,), float64
+    mean:Tensor # Near the mean of the points, exact in their working dtype, shape (d,), float64
     squares:Tensor # Squared distance of each row to `mean`, shape (m,), float32
     spread:float # The same, summed by weight in float64
     variance:float # Mean of the columns' variances, in the caller's units, without weights

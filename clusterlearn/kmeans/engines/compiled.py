@@ -33,12 +33,12 @@ class CompiledEngine:
     def __init__(self, problem, centroids, precision="exact", deterministic=False):
         x, (n, d), k = problem.points, problem.points.shape, len(centroids)
         if not is_readable(x):
-            raise ValueError("engine='compiled' works on float32 or float64 rows in main memory, not "
-                             f"on {x.dtype} on {x.device}: use engine='auto'")
+            raise ValueError("engine='compiled' works on float32 or float64 rows in main memory, "
+                             f"not on {x.dtype} on {x.device}: use engine='auto'")
         bound = score_bound(problem, centroids)
         self.rows = Rows(x.numpy(), problem.mean.to(x.dtype).numpy(), problem.squares.numpy(),
-                         _array(problem.weights, np.float64), _array(problem.multiplicity, np.int64),
-                         bound.per_square, bound.rest)
+                         _array(problem.weights, np.float64),
+                         _array(problem.multiplicity, np.int64), bound.per_square, bound.rest)
         self.per_norm, self.centroids = bound.per_norm, centroids
         self.exact, self.drift = centroids.numpy(), CentroidDrift(centroids.numpy())
         self.state = State(np.zeros(n, np.uint32), np.full(n, -np.inf), np.zeros(n))
@@ -80,7 +80,7 @@ class CompiledEngine:
         changed, searched, moved = (sum(v) for v in zip(*counts))
         if moved:
             self.sums = sum((sums for _, sums in self.parts), self.sums)
-            if len(self.rows.weights): self.sums[self.sums[:, -1] == 0] = 0.
+            self.sums[self.sums[:, -1] == 0] = 0.                 # not what corrections left
         self.first = False
         return Change(changed, searched)
 

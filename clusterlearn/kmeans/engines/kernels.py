@@ -42,7 +42,7 @@ class Centroids(NamedTuple):
     loss_high:np.ndarray
     path_low:np.ndarray # How far the centroid has moved: at least and at most, shape (k,)
     path_high:np.ndarray
-    before:np.ndarray # At most: `loss` before the last move of the others, shape (k,)
+    before:np.ndarray # At most: the losses before the last move of the others, shape (k,)
 
 # %% ../../../nbs/70_kmeans_kernels.ipynb #b1bd4f50
 class Fast(NamedTuple):
@@ -196,8 +196,8 @@ def _place(p, rows, m, tile): # IN p, rows, m; OUT tile: points, centered, as co
 # %% ../../../nbs/70_kmeans_kernels.ipynb #cec20940
 @_fast
 def _new_margins(rows, m, ids, rest, p, state, c, tile): # INOUT rows, state; how many have none
-    labels, used_up_at, upper = state
-    best, second, which, q, other, left = tile.best, tile.second, tile.which, tile.squares, tile.own, 0
+    (labels, used_up_at, upper), left = state, 0
+    best, second, which, q, other = tile.best, tile.second, tile.which, tile.squares, tile.own
     for v in range(m): other[v] = second[v] if ids[which[v]] == labels[rows[v]] else best[v]
     for v in range(m): other[v] = q[v] - 2 * other[v] - 2 * (p.per_square * q[v] + p.rest)
     for v in range(m): other[v] = math.sqrt(max(0., other[v])) * (1 - 1e-12)
@@ -275,7 +275,7 @@ def _count(multiplicity, rows, m): # How many points these rows stand for
 # %% ../../../nbs/70_kmeans_kernels.ipynb #383a1440
 @_compiled
 def sweep(part, parts, step, first, p, state, c, fast, tile, sums):
-    "Every `parts`-th step of rows from `part`: INOUT state; OUT sums; changed, searched, moved rows."
+    "Every `parts`-th step of rows from `part`: INOUT state, OUT sums; changed, searched, moved."
     changed, searched, moved, rows, n = 0, 0, 0, tile.rows, len(p.x)
     sums[:] = 0
     for lo in range(part * step, n, parts * step):

@@ -46,7 +46,8 @@ class SmallEngine:
     def update(self, centroids): self.centroids, self.c = centroids, centroids.cpu().numpy()
 
     @property
-    def labels(self): return torch.from_numpy(self.found).to(self.device)
+    def labels(self):
+        return None if self.found is None else torch.from_numpy(self.found).to(self.device)
 
     def _score(self): # Scores (k, n); the centroids' part of the error of a lead
         c, per_norm = self.factors[:, :-1], self.bound.per_norm

@@ -86,7 +86,7 @@ class TensorEngine:
 
     def _margins(self, found, rows): # Labels, and lower bounds on their margins
         q = _select(self.problem.squares, rows).double()
-        # |x - c|² = |x|² - 2 score; q is rounded to float32, which the score's bound pays for
+        # The squared distance is q - 2 score; the score's bound pays for q's float32
         own = (q - 2 * found.lower).clamp_(min=0).sqrt_()
         other = (q - 2 * found.upper).clamp_(min=0).sqrt_()
         lead = found.lower - found.upper
