@@ -216,7 +216,6 @@ autocast = {
     'k_means_cluster': lambda: k_means_cluster(8, small, random_state=0),
 }
 
-@pytest.mark.xfail(reason='until these functions are decorated by without_autocast', strict=False)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('name', autocast)
 def test_public_functions_under_autocast(name, dtype):

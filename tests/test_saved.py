@@ -9,7 +9,6 @@ def table(folder):
     (folder / 'a.csv').write_text('x;y\n1;2,5\n3;4\n')
     return load(folder / 'a.csv')
 
-later = pytest.mark.xfail(reason='until the type is registered where it is defined', strict=False)
 results = {
     'blobs': lambda folder: blobs(3, 5, random_state=0), 'load': table,
     'k_means': lambda folder: k_means(blobs(random_state=0).points, 6, random_state=0),
@@ -23,8 +22,7 @@ def same(a, b):
         return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     return type(a) is type(b) and a == b
 
-@pytest.mark.parametrize('name', ['blobs', 'load', pytest.param('k_means', marks=later),
-                                  pytest.param('mean_shift', marks=later)])
+@pytest.mark.parametrize('name', ['blobs', 'load', 'k_means', 'mean_shift'])
 def test_torch_load_with_weights_only(tmp_path, name):
     r = results[name](tmp_path)
     torch.save(r, tmp_path / 'r.pt')

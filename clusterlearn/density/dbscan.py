@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_points
+from ..checks import as_points, without_autocast
 
 # %% ../../nbs/32_dbscan.ipynb #5b596463
 def squared_distances(
@@ -210,6 +210,7 @@ def _checked(x, eps, min_samples, sample_weight): # The arguments of `dbscan`, o
     return x, eps, min_samples, w
 
 # %% ../../nbs/32_dbscan.ipynb #d395714a
+@without_autocast
 def dbscan(
     x, # Points, shape (n, d)
     eps:float, # Two points are neighbours up to this distance

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import as_points
+from ..checks import as_points, without_autocast
 
 # %% ../../nbs/33_hdbscan.ipynb #1a3d3d8c
 def core_distances(
@@ -228,6 +228,7 @@ def _extract(edges, min_cluster_size, compiled): # The condensed tree and the ow
     return tree, select(tree.parent, tree.stability)
 
 # %% ../../nbs/33_hdbscan.ipynb #7de7cfce
+@without_autocast
 def hdbscan(
     x, # Points, shape (n, d)
     min_cluster_size:int=5, # Smaller groups are no clusters, at least 2

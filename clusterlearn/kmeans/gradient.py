@@ -9,7 +9,7 @@ __all__ = ['kmeans_loss_loop', 'kmeans_loss', 'newton_step']
 import torch
 from torch import Tensor
 
-from ..checks import as_points
+from ..checks import as_points, without_autocast
 from ..distance import _nearest
 
 # %% ../../nbs/23_kmeans_gradient.ipynb #c18b6312
@@ -63,6 +63,7 @@ def _weights(sample_weight, x): # One weight a point, like x
     return w
 
 # %% ../../nbs/23_kmeans_gradient.ipynb #5c33b613
+@without_autocast
 def newton_step(
     x, # Points, shape (n, d)
     c, # Centroids, shape (k, d)

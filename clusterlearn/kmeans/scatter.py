@@ -9,6 +9,7 @@ __all__ = ['means_scatter', 'k_means_cluster_v3', 'k_means_cluster_v3_1', 'clust
 import torch
 from torch import Tensor
 
+from ..checks import without_autocast
 from ..distance import distance, _nearest
 from .batch import refill, _direct
 from .loop import start
@@ -76,6 +77,7 @@ def cluster_means(
     return centroids + sums / counts.clamp(min=1)[:, None].to(centroids.dtype), counts
 
 # %% ../../nbs/22_kmeans_scatter.ipynb #cac512b3
+@without_autocast
 def k_means_cluster(
     k:int, # Number of clusters
     points, # Points, shape (n, d)

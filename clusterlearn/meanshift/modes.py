@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_generator, as_points
+from ..checks import as_generator, as_points, without_autocast
 from ..distance import _nearest
 from .closest import KERNELS, SLACK, work_dtype
 from ..rows import chunks
@@ -56,6 +56,8 @@ class MeanShiftResult(NamedTuple):
     n_iter: int       # Rounds
     converged: bool   # Whether all stopped before max_iter
     bandwidth: float  # The one that was used
+
+torch.serialization.add_safe_globals([MeanShiftResult])
 
 # %% ../../nbs/13_meanshift_modes.ipynb #633949da
 def _check_bandwidth(bandwidth): # A positive, finite float, or None
@@ -116,6 +118,7 @@ def _find(x, h, start, bins, assign, cluster_all, *way): # A `MeanShiftResult`
     return MeanShiftResult(modes.to(x.dtype), labels, got.n_iter, got.converged, h)
 
 # %% ../../nbs/13_meanshift_modes.ipynb #0f3e0207
+@without_autocast
 def mean_shift(
     x, # Points, shape (n, d)
     bandwidth:float|None=None, # Kernel's radius (gaussian: deviation); None: `plateau_bandwidth`

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_points
+from ..checks import as_points, without_autocast
 
 # %% ../../nbs/30_neighbors.ipynb #27606ee3
 def neighbors_loop(
@@ -180,6 +180,7 @@ def _check_query(query, x): # Points like x, on its device
     return query.to(x.device)
 
 # %% ../../nbs/30_neighbors.ipynb #62a8e9f9
+@without_autocast
 def neighbors(
     x, # Points, shape (n, d)
     k:int=None, # How many neighbours of each query; or give `radius`

@@ -8,9 +8,6 @@ __all__ = ['CentroidDrift', 'add_rows', 'RunningTotals', 'TensorEngine']
 # %% ../../../nbs/68_kmeans_tensor.ipynb #788f8bd0
 import math
 
-import torch
-from torch import Tensor
-
 from ..protocol import Change, Totals, pieces
 from ..scores import ProductSearch, nearest_two_exact
 
@@ -19,14 +16,13 @@ class CentroidDrift:
     "How far each centroid, and the farthest other one, have moved since the run began"
     def __init__(self, centroids): # A tensor or an array, shape (k, d), float64
         self.moves = self.others = self.paths = self.losses = 0. * centroids[:, 0]
+        self.order = (self.moves + 1).cumsum(0) - 1               # 0, 1, … k - 1
 
     def advance(self, old, new):
         "Centroids move from `old` (k, d) to `new`; what is added up here is never too small."
         self.moves = ((new - old)**2).sum(1)**.5 * (1 + 1e-9)
-        rest, farthest = self.moves * 1., self.moves.argmax()
-        rest[farthest] = 0.
-        self.others = 0. * rest + self.moves[farthest]
-        self.others[farthest] = rest.max()
+        fastest = self.order == self.moves.argmax()               # no index: a GPU would wait
+        self.others = ~fastest * self.moves.max() + fastest * (self.moves * ~fastest).max()
         self.paths = self.paths + self.moves
         self.losses = self.losses + (self.moves + self.others)
 
@@ -56,8 +52,10 @@ class RunningTotals:
         if w is not None and rows is not None: w = w.index_select(0, rows)
         for part, p in pieces(self.problem.points, rows):
             self.add(self.sums, labels[part], sign * (p if w is None else p * w[part, None]))
-        self._tally(self.counts, labels, w, sign)
-        if w is not None: self._tally(self.members, labels, w > 0, sign)
+        if w is None: self._tally(self.counts, labels, None, sign)
+        else:
+            self.add(self.counts[:, None], labels, sign * w[:, None])    # in `add`'s order
+            self._tally(self.members, labels, w > 0, sign)
 
     def read(self):
         "Sums and counts; those of a cluster without points of any weight are exactly zero."
