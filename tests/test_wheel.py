@@ -40,7 +40,7 @@ def test_every_module_imports(empty, tmp_path):
 
 def test_extras_are_not_installed(empty, tmp_path):
     there = set(pip(empty, 'list', cwd=tmp_path).lower().split())
-    assert 'clusterlearn' in there and not there & {'scikit-learn', 'numba', 'nbdev', 'pytest'}
+    assert 'clusterlearn' in there and not there & {'scikit-learn', 'triton', 'nbdev', 'pytest'}
 
 def test_command_helps(empty, tmp_path):
     assert '--k' in run(empty.with_name('clusterlearn'), '--help', cwd=tmp_path)
