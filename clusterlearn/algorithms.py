@@ -6,6 +6,7 @@
 __all__ = ['algorithms', 'Option', 'Task', 'Found', 'Algorithm', 'options_of']
 
 # %% ../nbs/87_algorithms.ipynb #e6169557
+import warnings
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Callable, NamedTuple
@@ -62,7 +63,9 @@ def _k_means(task): # k-means, by the public function
     shown, k = x[::task.every] if task.every else x[:0], 6 if o.k is None else o.k
     def start(x, n_clusters, random_state):
         name = o.init or "k-means++"
-        starts.append(initial_centroids(x, n_clusters, name, random_state=random_state))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                         # k_means says it of any start
+            starts.append(initial_centroids(x, n_clusters, name, random_state=random_state))
         return starts[-1]
     def moved(iteration, centroids, labels):
         if task.bar is not None: task.bar.update()

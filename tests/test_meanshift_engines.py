@@ -140,7 +140,7 @@ def test_what_as_points_takes():
     x = [[0, 0], [1, 0], [9, 9]]
     for f in engines.values():
         means, mass = f(x, x, 2.0, 'flat', [1, 3, 1])
-        assert_close(means, torch.tensor([[0.75, 0.0], [0.75, 0.0], [9.0, 9.0]]))
+        assert_close(means, torch.tensor([[0.75, 0.0], [0.75, 0.0], [9.0, 9.0]]).double())
         assert mass.tolist() == [4, 4, 1]
         half = torch.tensor(x).half()
         assert f(half, half, 2.0, 'flat', None)[0].dtype == torch.float16

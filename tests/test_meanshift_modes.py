@@ -250,7 +250,7 @@ def test_default_bandwidth_others():
     (dict(x=torch.tensor([[0., 1.], [float("nan"), 0.]])), ValueError, "x has nan in row 1"),
     (dict(x=torch.tensor([[0., float("inf")]])), ValueError, "x has inf in row 0"),
     (dict(x=torch.zeros(2, 2, dtype=torch.complex64)), TypeError, "complex"),
-    (dict(x="points"), TypeError, "x cannot be read as numbers")])
+    (dict(x="points"), TypeError, "x is text: to read a file, use load")])
 def test_bad_input(kwargs, error, match):
     with pytest.raises(error, match=match):
         mean_shift(**{"x": torch.zeros(4, 2), "bandwidth": 1., **kwargs})

@@ -62,7 +62,7 @@ print(distribution("clusterlearn").read_text("METADATA"))'''
 def test_metadata(empty, tmp_path):
     said = run(empty, '-c', about, cwd=tmp_path)
     for line in (f"Version: {cfg['version']}", f"Requires-Python: >={cfg['min_python']}",
-                 'License: Apache-2.0', 'Provides-Extra: sklearn', 'Provides-Extra: cpu',
+                 'License: Apache-2.0', 'Provides-Extra: sklearn', 'Provides-Extra: lab',
                  'Provides-Extra: gpu'):
         assert line in said
     assert '](nbs/' not in said and '](index_files/' not in said   # links work anywhere

@@ -75,7 +75,7 @@ def _links(text): # To the pages' names, as Quarto does
     return re.sub(r'(href=")([^":#]+)\.ipynb', lambda m: f'{m[1]}{page(m[2])}.html', text)
 
 pandoc = [pypandoc.get_pandoc_path(),
-          *'-f markdown -t html --mathml -s --metadata lang=en'.split()]
+          *'-f markdown -t html --mathml -s --no-highlight --metadata lang=en'.split()]
 
 def write(source, to):
     "All pages of `source` (a filled `_proc`) as HTML into the folder `to`"
@@ -89,7 +89,8 @@ def write(source, to):
               for p in sorted(Path(source).rglob('*.qmd'))}
     for name,text in pages.items():
         (Path(to)/name).parent.mkdir(exist_ok=True)
-        ran = subprocess.run([*pandoc, '--metadata', f'pagetitle={name}', '-H', f'{to}/head.html'],
+        ran = subprocess.run([*pandoc, '--metadata', f'pagetitle={name}', '-H', f'{to}/head.html',
+                              '-A', f'{source}/focus.html'],
                              input=text, capture_output=True, text=True, check=True)
         up = '../' * name.count('/')
         made = outputs.put_back(_links(ran.stdout))

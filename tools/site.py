@@ -105,7 +105,8 @@ def finish(folder, root=root):
         nb['cells'] = list(with_solutions(nb['cells']))
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf-8')
     reference.write(folder, root)
-    for name in ('404.qmd', 'favicon.svg', 'colab.svg', 'light.scss', 'dark.scss', 'styles.css'):
+    for name in ('404.qmd', 'focus.html', 'favicon.svg', 'colab.svg', 'light.scss', 'dark.scss',
+                 'styles.css'):
         shutil.copy(root/'nbs'/name, folder)
 
 def main():

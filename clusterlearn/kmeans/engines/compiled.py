@@ -85,7 +85,7 @@ class CompiledEngine:
         return Change(changed, searched)
 
     def totals(self):
-        sums, n_empty = torch.from_numpy(self.sums), np.count_nonzero(self.sums[:, -1] == 0)
+        sums, n_empty = torch.from_numpy(self.sums), int((self.sums[:, -1] == 0).sum())
         return Totals(sums[:, :-2], sums[:, -2], n_empty)
 
     def update(self, centroids):
