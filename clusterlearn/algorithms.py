@@ -7,8 +7,8 @@ __all__ = ['algorithms', 'Option', 'Task', 'Found', 'Algorithm', 'options_of']
 
 # %% ../nbs/87_algorithms.ipynb #e6169557
 import warnings
+from argparse import Namespace
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Callable, NamedTuple
 
 from torch import Tensor
@@ -25,7 +25,7 @@ class Option(NamedTuple):
 class Task:
     "Points, the options that were given (by name, None if not), and what all algorithms share."
     x: Tensor
-    options: SimpleNamespace
+    options: Namespace
     seed: int
     max_iters: int
     picture: bool = False  # The points are pixels
@@ -72,7 +72,8 @@ def _k_means(task): # k-means, by the public function
         if task.every: steps.append(centroids.to(x).clone())
     args = dict(max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
                 callback=moved if task.every or task.bar is not None else None)
-    r = k_means(x, k, init=start, n_init=o.n_init or 1, random_state=task.seed, **args)
+    init = start if task.every else o.init or "k-means++"          # a film shows its start
+    r = k_means(x, k, init=init, n_init=o.n_init or 1, random_state=task.seed, **args)
     if task.every and len(starts) > 1:
         cost = [nearest(x, c)[1].double().square().sum().item() for c in starts]
         best = min(range(len(cost)), key=lambda i: abs(cost[i] - r.history[0].inertia))
@@ -153,7 +154,7 @@ def _option_name(flag): # The name of an option in a namespace
 def options_of(
     algorithm:Algorithm, # A row of the table
     **given, # Values by name: n_init=4
-)->SimpleNamespace: # All its options by name; None, or False for a switch, where not given
+)->Namespace: # All its options by name; None, or False for a switch, where not given
     "The options of an algorithm as its `run` gets them."
     names = {_option_name(o.flag): False if o.kind is bool else None for o in algorithm.options}
-    return SimpleNamespace(**names | given)
+    return Namespace(**names | given)

@@ -417,12 +417,12 @@ def test_same_seed_same_result(init, empty):
     assert not torch.equal(runs[2].centroids, runs[0].centroids)
 
 
-def test_same_bits_every_time():
-    "With one engine sums are added in one order, with several threads as well"
+@pytest.mark.parametrize('name', ['tensor', 'compiled'])
+def test_same_bits_every_time(name):
+    "Each engine adds in one order, with several threads as well; `auto` may change engines"
     x = uniform(30_000, 8, random_state=0)
-    first = k_means(x, 40, init=x[:40], max_iter=15)  # `auto` may change its engine between calls
-    for _ in range(2):
-        r = k_means(x, 40, init=x[:40], max_iter=15, engine=first.engine)
+    first, *others = (k_means(x, 40, init=x[:40], max_iter=15, engine=name) for _ in range(3))
+    for r in others:
         assert torch.equal(r.centroids, first.centroids) and r.history == first.history
 
 
