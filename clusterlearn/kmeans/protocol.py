@@ -205,8 +205,9 @@ class History:
         centroids = torch.stack([*before, after[-1]])
         inertia = inertia_of(self.problem, centroids[:-1], torch.stack(sums), torch.stack(counts))
         shift, f = centroids.diff(dim=0).square_().sum((1, 2)), self.problem.scale
-        self.done += [Iteration(max(0., i) / f / f, s / f / f, *change, e) for i, s, change, e in
-                      zip(*torch.stack([inertia, shift]).tolist(), changes, empty)]
+        rows = zip(*torch.stack([inertia, shift]).tolist(), changes, empty)
+        self.done += [Iteration(max(0., i) / f / f, s / f / f, *map(int, change), int(e))
+                      for i, s, change, e in rows]
         self.open = []
         return self.done
 
