@@ -40,6 +40,7 @@ class Found(NamedTuple):
     n_iter: int|None = None
     limited: bool = False  # It was stopped by max_iters
     frames: tuple = ()     # (iteration, points, labels, centroids), of every `every`-th point
+    metric: str = "euclidean"   # By which a point's nearest centroid is found
 
 class Algorithm(NamedTuple):
     "A row of the table."
@@ -52,6 +53,13 @@ class Algorithm(NamedTuple):
 # %% ../nbs/87_algorithms.ipynb #f3d88b64
 _inits = ("k-means++", "k-means||", "random", "random_partition")
 
+def _on(metric): # What points and centroids become before their distances are taken
+    from clusterlearn.kmeans.cosine import unit_rows
+    return unit_rows if metric == "cosine" else lambda p: p
+
+def _cost_by(metric, inertia): # The fact that the report shows
+    return {"sum of 1-cos" if metric == "cosine" else "WCSS": inertia}
+
 def _least(least, what): # A check of whole numbers
     return lambda v: None if v >= least else f"at least {least} {what} is needed"
 
@@ -60,7 +68,8 @@ def _k_means(task): # k-means, by the public function
     from clusterlearn.kmeans.lloyd import k_means
     from clusterlearn.kmeans.seeding import initial_centroids
     o, x, starts, steps = task.options, task.x, [], []
-    shown, k = x[::task.every] if task.every else x[:0], 6 if o.k is None else o.k
+    metric = o.metric or "euclidean"
+    on, shown, k = _on(metric), x[::task.every] if task.every else x[:0], 6 if o.k is None else o.k
     def start(x, n_clusters, random_state):
         name = o.init or "k-means++"
         with warnings.catch_warnings():
@@ -70,18 +79,20 @@ def _k_means(task): # k-means, by the public function
     def moved(iteration, centroids, labels):
         if task.bar is not None: task.bar.update()
         if task.every: steps.append(centroids.to(x).clone())
-    args = dict(max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
+    args = dict(metric=metric, max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
                 callback=moved if task.every or task.bar is not None else None)
     init = start if task.every else o.init or "k-means++"          # a film shows its start
     r = k_means(x, k, init=init, n_init=o.n_init or 1, random_state=task.seed, **args)
     if task.every and len(starts) > 1:
-        cost = [nearest(x, c)[1].double().square().sum().item() for c in starts]
+        half = .5 if metric == "cosine" else 1.
+        cost = [half * nearest(on(x), on(c))[1].double().square().sum().item() for c in starts]
         best = min(range(len(cost)), key=lambda i: abs(cost[i] - r.history[0].inertia))
         steps.clear()
         r, starts = k_means(x, k, init=starts[best], **args), [starts[best]]
     states = [*starts[:1], *steps[:-1], r.centroids] if task.every else []
-    frames = tuple((i, shown, nearest(shown, c)[0], c) for i, c in enumerate(states))
-    return Found(r.labels, r.centroids, {"WCSS": r.inertia}, r.n_iter, not r.converged, frames)
+    frames = tuple((i, shown, nearest(on(shown), on(c))[0], c) for i, c in enumerate(states))
+    return Found(r.labels, r.centroids, _cost_by(metric, r.inertia), r.n_iter, not r.converged,
+                 frames, metric)
 
 # %% ../nbs/87_algorithms.ipynb #6d813191
 def _mean_shift(task): # Mean shift, by the public function
@@ -123,6 +134,7 @@ def _zero_or_more(v): # Checks give what is wrong, or None
     return None if 0 <= v < float("inf") else "zero or a number above it is needed"
 def _radius(v): return None if 0 < v < float("inf") else "a radius above zero is needed"
 def _known_init(v): return None if v in _inits else f"choose {', '.join(_inits)}"
+def _known_metric(v): return None if v in ("euclidean", "cosine") else "choose euclidean or cosine"
 
 algorithms = {
     "kmeans": Algorithm("k-means", "k round clusters around centroids (Lloyd 1982)", (
@@ -131,6 +143,7 @@ algorithms = {
                _known_init),
         Option("--n-init", int, "Starts, of which the lowest WCSS is kept (default: 1)",
                _least(1, "start")),
+        Option("--metric", str, "euclidean (default), or cosine: directions", _known_metric),
         Option("--tol", float, "Stop below this relative shift; 0: at rest (default: 1e-4)",
                _zero_or_more)), _k_means),
     "meanshift": Algorithm("mean shift", "peaks of the density; finds how many (Comaniciu 2002)", (
