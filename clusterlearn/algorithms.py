@@ -11,6 +11,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
 
+import torch
 from torch import Tensor
 
 # %% ../nbs/87_algorithms.ipynb #0b86ec1e
@@ -40,6 +41,7 @@ class Found(NamedTuple):
     n_iter: int|None = None
     limited: bool = False  # It was stopped by max_iters
     frames: tuple = ()     # (iteration, points, labels, centroids), of every `every`-th point
+    table: dict|None = None # What --out writes instead of labels: columns of one length by name
 
 class Algorithm(NamedTuple):
     "A row of the table."
@@ -48,6 +50,7 @@ class Algorithm(NamedTuple):
     options: tuple         # Of `Option`
     run: Callable          # From a `Task` to what was `Found`
     films: bool = True     # Can its iterations be shown?
+    clusters: bool = True  # Does it find clusters, or a table?
 
 # %% ../nbs/87_algorithms.ipynb #f3d88b64
 _inits = ("k-means++", "k-means||", "random", "random_partition")
@@ -118,6 +121,19 @@ def _hdbscan(task): # HDBSCAN, by the public function
     r = hdbscan(task.x, task.options.min_cluster_size or 5)
     return Found(r.labels, None, {})
 
+# %% ../nbs/87_algorithms.ipynb #nbrs8702
+def _neighbors(task): # The k nearest, or all within a radius, by the public function
+    from clusterlearn.neighbors.search import neighbors
+    o, n = task.options, len(task.x)
+    k = 10 if o.k is None and o.radius is None else o.k
+    r = neighbors(task.x, k=k, radius=o.radius)
+    counts = torch.full((n,), k) if k else r.indptr.diff().cpu()
+    table = {"row": torch.arange(n).repeat_interleave(counts),
+             "neighbor": r.indices.flatten().cpu(), "distance": r.distances.flatten().cpu()}
+    if k: facts = {"k": k, "k-distance": r.distances[:, -1].double().median().item()}
+    else: facts = {"radius": o.radius, "per point": len(r.indices) / n}
+    return Found(torch.full((n,), -1), None, facts, table=table)
+
 # %% ../nbs/87_algorithms.ipynb #d7b0da2c
 def _zero_or_more(v): # Checks give what is wrong, or None
     return None if 0 <= v < float("inf") else "zero or a number above it is needed"
@@ -145,6 +161,11 @@ algorithms = {
     "hdbscan": Algorithm("HDBSCAN", "groups of any density; noise is -1 (Campello 2013)", (
         Option("--min-cluster-size", int, "Points of the smallest group (default: 5)",
                _least(2, "points")),), _hdbscan, films=False),
+    "neighbors": Algorithm("neighbours", "the nearest rows of each row, as a table for --out", (
+        Option("--k", int, "How many of each row, itself included (default: 10)",
+               _least(1, "neighbour")),
+        Option("--radius", float, "All at most so far away, instead of k", _zero_or_more)),
+        _neighbors, films=False, clusters=False),
 }
 
 # %% ../nbs/87_algorithms.ipynb #32d61ff5

@@ -110,6 +110,9 @@ def _check_together(name, o): # Options that need or exclude each other
     a = algorithms[name]
     if o.append and (not o.out or Path(o.out).suffix.lower() not in (".csv", ".tsv")):
         raise ValueError("--append needs --out, a .csv or .tsv file")
+    if not a.clusters:
+        for f in ("append", "centroids", "plot", "animate", "model", "sort", "predict"):
+            if getattr(o, f): raise ValueError(f"--{f}: {a.title} are no clusters; use --out alone")
     if o.animate and not a.films:
         raise ValueError(f"--animate: {a.title} has no iterations to show")
     if o.predict is None: return
