@@ -95,6 +95,7 @@ def _expected_information(t, budget=2**24): # Mutual information of random label
             total += (times * b_times[:, None] * each).sum().item()
     return total
 
+# %% ../nbs/41a_agreement.ipynb #66316ab8
 def adjusted_mutual_info_score(
     labels_true, # The classes, shape (n,): numbers or words
     labels_pred, # The clusters, shape (n,)

@@ -175,10 +175,11 @@ def davies_bouldin_score(
     means, sizes = _means(c)
     far = (c.x - means[c.codes]).norm(dim=1)
     radii = c.x.new_zeros(c.k).index_add_(0, c.codes, far) / sizes            # (k,)
-    worst = []
+    worst, zero = [], 1e-14 * c.x.norm(dim=1).amax()             # means that differ by rounding
     for part in chunks(c.k, 16 * c.k, 2**26):
         apart = torch.cdist(means[part], means, compute_mode=_subtract)
-        ratio = (radii[part, None] + radii) / apart.masked_fill(apart == 0, math.inf)
+        apart = apart.masked_fill(apart <= zero, math.inf)       # as scikit-learn does
+        ratio = (radii[part, None] + radii) / apart
         worst.append(ratio.amax(1))
     return torch.cat(worst).mean().item()
 
