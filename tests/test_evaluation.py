@@ -19,7 +19,8 @@ INPUTS = {
     'wide': (normal(250, 80) + 5 * normal(4, 80)[groups(250, 4)], groups(250, 4)),
     'float32': (normal(200, 2).float(), groups(200, 4)),
     'duplicates': (normal(10, 2)[groups(200, 10)], groups(200, 4)),
-    'a cluster of duplicates': (torch.cat([torch.ones(50, 2), normal(50, 2)]), groups(100, 2).sort()[0]),
+    'a cluster of duplicates': (torch.cat([torch.ones(50, 2), normal(50, 2)]),
+                                groups(100, 2).sort()[0]),
     'singletons': (normal(60, 2), torch.cat([torch.arange(20), torch.full((40,), 20)])),
     'many clusters': (normal(200, 2), groups(200, 90)),
     'gaps in the labels': (normal(100, 2), groups(100, 3) * 7 + 2),
@@ -87,7 +88,7 @@ def test_noise():
         assert f(x, labels) == pytest.approx(theirs(x, labels), rel=1e-6)
     s = ev.silhouette_samples(x, labels, noise='drop')
     assert torch.equal(s.isnan(), ~kept)
-    with pytest.raises(ValueError, match='every point is noise'): ev.wcss(x, [-1] * 100, noise='drop')
+    with pytest.raises(ValueError, match='every point'): ev.wcss(x, [-1] * 100, noise='drop')
     with pytest.raises(ValueError, match="noise='keep': choose"): ev.wcss(x, labels, noise='keep')
 
 
@@ -102,9 +103,10 @@ def test_one_cluster_and_only_singletons_are_refused(index):
 def test_bad_labels_are_named():
     x = normal(4, 2)
     for labels, why in ([0, 1], r'\(4,\) is needed'), ([0., .5, 1., 1.], 'not whole'), \
-                       ([[0, 1], [1, 0]], 'one label a point'), ([0., math.nan, 1., 1.], 'not whole'):
+                       ([[0, 1], [1, 0]], 'one label a'), ([0., math.nan, 1., 1.], 'not whole'):
         with pytest.raises(ValueError, match=why): ev.silhouette_score(x, labels)
-    with pytest.raises(ValueError, match='labels_pred 2'): agreement.adjusted_rand_score([0], [0, 1])
+    with pytest.raises(ValueError, match='labels_pred 2'):
+        agreement.adjusted_rand_score([0], [0, 1])
 
 
 def test_a_sample_is_unbiased_and_reproducible():
@@ -120,7 +122,8 @@ def test_inputs_are_unchanged_and_dtypes_do_not_matter():
     x, labels = INPUTS['random']
     before = x.clone(), labels.clone()
     want = ev.silhouette_score(x, labels)
-    for l in labels.numpy(), labels.tolist(), labels.int(), [f'c{i}' for i in labels], labels.double():
+    words = [f'c{i}' for i in labels]
+    for l in labels.numpy(), labels.tolist(), labels.int(), words, labels.double():
         assert ev.silhouette_score(x.numpy(), l) == pytest.approx(want, abs=1e-12)
     assert torch.equal(x, before[0]) and torch.equal(labels, before[1])
 
@@ -131,7 +134,8 @@ def test_evaluate():
     assert (e.n_clusters, e.noise, e.silhouette_points, e.silhouette_error) == (3, 25, 75, 0.)
     s = torch.from_numpy(metrics.silhouette_samples(x[kept], labels[kept]))
     assert e.silhouette == pytest.approx(s.mean().item(), abs=1e-6)
-    for i in range(3): assert e.cluster_silhouettes[i] == pytest.approx(s[labels[kept] == i].mean().item())
+    for i in range(3):
+        assert e.cluster_silhouettes[i] == pytest.approx(s[labels[kept] == i].mean().item())
     one = ev.evaluate(x, labels * 0)
     assert one.n_clusters == 1 and math.isnan(one.silhouette) and one.wcss > 0
     none = ev.evaluate(x, labels * 0 - 1)
@@ -153,7 +157,8 @@ def test_agreement_is_scikit_learns(pairs):
     assert ours == pytest.approx(theirs, abs=1e-6)
 
 
-@pytest.mark.parametrize('n, k, m', [(5000, 3, 7), (3000, 60, 80), (100, 100, 5), (50, 50, 50), (2000, 1, 4)])
+@pytest.mark.parametrize('n, k, m', [(5000, 3, 7), (3000, 60, 80), (100, 100, 5), (50, 50, 50),
+                                     (2000, 1, 4)])
 def test_agreement_of_many_points(n, k, m):
     a, b = torch.randint(k, (n,), generator=g), torch.randint(m, (n,), generator=g)
     b = torch.where(torch.rand(n, generator=g) < .3, a % m, b)
