@@ -73,7 +73,9 @@ def _k_means(task): # k-means, by the public function
     from clusterlearn.kmeans.seeding import initial_centroids
     o, x, starts, steps = task.options, task.x, [], []
     shown, (k, choice) = x[::task.every] if task.every else x[:0], _choose_k(task)
+    chosen = choice is not None and not (o.init or o.n_init)       # go on from its centroids
     def start(x, n_clusters, random_state):
+        if chosen: return starts.append(choice.centroids.to(x)) or starts[-1]
         name = o.init or "k-means++"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                         # k_means says it of any start
@@ -84,7 +86,7 @@ def _k_means(task): # k-means, by the public function
         if task.every: steps.append(centroids.to(x).clone())
     args = dict(max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
                 callback=moved if task.every or task.bar is not None else None)
-    init = start if task.every else o.init or "k-means++"          # a film shows its start
+    init = start if task.every or chosen else o.init or "k-means++"          # a film shows its start
     r = k_means(x, k, init=init, n_init=o.n_init or 1, random_state=task.seed, **args)
     if task.every and len(starts) > 1:
         cost = [nearest(x, c)[1].double().square().sum().item() for c in starts]

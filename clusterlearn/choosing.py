@@ -29,6 +29,7 @@ class KChoice(NamedTuple):
     scores: tuple     # What the rule looks at, for each of them
     errors: tuple     # Standard errors of the scores; () where there are none
     n_points: int     # How many points were looked at
+    centroids: Tensor # Of the chosen clustering of these points, (k, d)
 
 def _tried(ks, n, least): # The numbers of clusters to try, in order
     if ks is None: ks = range(1, 13)
@@ -100,18 +101,18 @@ def choose_k(
     random_state=None, # None, an int or a `torch.Generator`
 )->KChoice: # Its `k`, and the curve
     "Choose the number of clusters of k-means by the silhouette, the gap or the elbow."
-    x = as_points(points)
     if method not in _methods: raise ValueError(f"method={method!r}: choose {', '.join(_methods)}")
-    references, g = as_count(references, "references"), as_generator(random_state)
+    x, g, b = as_points(points), as_generator(random_state), as_count(references, "references")
     x = x[_some(len(x), as_count(max_points, "max_points"), g, x.device)]
     ks = _tried(ks, len(x), 2 if method == "silhouette" else 1)
     runs = {k: k_means(x, k, n_init=n_init, random_state=g) for k in ks}
     if method == "silhouette": k, scores, errors = _by_silhouette(x, runs, g)
-    elif method == "gap": k, scores, errors = _by_gap(x, runs, references, n_init, g)
+    elif method == "gap": k, scores, errors = _by_gap(x, runs, b, n_init, g)
     else:
-        height = elbow_heights(ks, [r.inertia for r in runs.values()])
-        k, scores, errors = ks[int(height.argmax())], height.tolist(), ()
-    return KChoice(k, method, tuple(ks), tuple(scores), tuple(errors), len(x))
+        scores, errors = elbow_heights(ks, [r.inertia for r in runs.values()]).tolist(), ()
+        k = ks[scores.index(max(scores))]
+    curve = tuple(ks), tuple(scores), tuple(errors)
+    return KChoice(k, method, *curve, len(x), runs[k].centroids)
 
 # %% ../nbs/41b_choosing.ipynb #8c2a482f
 def plot_choice(

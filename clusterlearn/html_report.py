@@ -37,10 +37,13 @@ table {border-collapse: collapse; width: 100%; font-variant-numeric: tabular-num
 th, td {padding: .35rem .7rem; text-align: right; white-space: nowrap;
   border-top: 1px solid var(--line)}
 thead th {border-top: 0; color: var(--soft); font-weight: 600; font-size: .85rem}
-th:first-child, td.text {text-align: left} td.text {white-space: normal; min-width: 14rem}
+th:first-child {text-align: left}
 .dot {display: inline-block; width: .9em; height: .9em; border-radius: 50%; margin-right: .5em;
   vertical-align: -.08em; border: 1px solid var(--line)}
-.bar {display: inline-block; height: .7em; margin-left: .5em; border-radius: 2px; min-width: 1px}
+.share {display: inline-block; width: 3rem; margin-left: .5em; text-align: left}
+.bar {display: inline-block; height: .7em; min-width: 2px; border-radius: 2px;
+  outline: 1px solid var(--line)}
+.index {border-top: 1px solid var(--line); padding: .4rem 0} .index b {float: right}
 figure {margin: 0} img.picture, svg {max-width: 100%; height: auto; display: block; margin: 0 auto}
 .cl-player {width: 40rem} .cl-player[data-frames="1"] .cl-row, .cl-player[data-frames="1"] output
   {display: none}
@@ -96,11 +99,14 @@ def _pictures(result): # Sections with the picture and the film
         alt = f"The picture in {len(result.sizes)} colours"
         shown = f'<img class="picture" alt="{alt}" src="data:image/png;base64,{png}">'
     else: shown = _player([last], names, f"Points in the colours of {len(result.sizes)} clusters")
-    d, n = result.data.points.shape[1], len(result.data.points)
+    n, d = result.data.points.shape
     note = f"{len(last.points):,} of {n:,} points are drawn. " * (n > len(last.points))
-    note += f"The {d} columns are projected on the two directions of most spread." * (d > 3)
-    return (_section("Picture", shown, note and f'<p class="soft">{note}</p>')
-            + _section("Iterations", len(film) > 1 and _player(film, names, "The iterations")))
+    note += "The columns are projected on the two directions of most spread. " * (d > 3)
+    if result.data.shape: note += "Colours tell clusters apart; they are not the picture's."
+    note = note and f'<p class="soft">{note}</p>'
+    film = len(film) > 1 and _player(film, names, "The iterations")
+    return (_section("Picture", shown, "" if result.data.shape else note)
+            + _section("Iterations", film, film and result.data.shape and note))
 
 # %% ../nbs/88c_html_report.ipynb #7e007619
 def _colours(result): # A colour for each cluster: a picture's own, or the drawing's
@@ -119,8 +125,8 @@ def _clusters(result, most=100, wide=30): # The table, and what it leaves out
     for i, (size, cells) in enumerate(zip(result.sizes.tolist(), centres)):
         dot = f'<span class="dot" style="background:{colours[i]}"></span>{i}'
         style = f"width:{3 * size / largest:.2f}rem;background:{colours[i]}"
-        bar = f'<span class="bar" style="{style}"></span>'
-        silhouette = [] if e is None else [_number(each[i])]
+        bar = f'<span class="share"><span class="bar" style="{style}"></span></span>'
+        silhouette = [] if e is None else ["–" if math.isnan(each[i]) else f"{each[i]:.2f}"]
         rows.append(_cells([f"{size:,}", f"{size / n:.1%}{bar}", *silhouette, *cells], dot))
     alone = int((result.found.labels < 0).sum())
     blank = [""] * (len(names) + (e is not None))
@@ -134,17 +140,18 @@ def _clusters(result, most=100, wide=30): # The table, and what it leaves out
 # %% ../nbs/88c_html_report.ipynb #08e58200
 def _curve(choice): # The curve of a `KChoice` as SVG
     low, high = min(choice.scores), max(choice.scores)
-    x = [40 + 540 * (k - choice.ks[0]) / (choice.ks[-1] - choice.ks[0]) for k in choice.ks]
-    y = [20 + 130 * (high - s) / ((high - low) or 1) for s in choice.scores]
+    x = [20 + 360 * (k - choice.ks[0]) / (choice.ks[-1] - choice.ks[0]) for k in choice.ks]
+    y = [30 + 110 * (high - s) / ((high - low) or 1) for s in choice.scores]
     spots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{7 if k == choice.k else 3}"/>'
-                    f'<text x="{a:.1f}" y="185" text-anchor="middle">{k}</text>'
+                    f'<text x="{a:.1f}" y="170" text-anchor="middle">{k}</text>'
                     for k, a, b in zip(choice.ks, x, y))
     line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y))
     at = choice.ks.index(choice.k)
     look = f'aria-label="The {choice.method} against k, highest at {choice.k}" font-size="14"'
-    return (f'<figure><svg viewBox="0 0 600 200" width="600" role="img" fill="currentColor" {look}>'
-            f'<polyline points="{line}" fill="none" stroke="var(--accent)" stroke-width="2"/>{spots}'
-            f'<text x="{x[at]:.1f}" y="{y[at] - 11:.1f}" text-anchor="middle">'
+    return (f'<figure><svg viewBox="0 0 400 180" width="520" role="img" fill="currentColor" {look}>'
+            f'<polyline points="{line}" fill="none" stroke="var(--accent)" stroke-width="2"/>'
+            f"{spots}"
+            f'<text x="{x[at]:.1f}" y="{y[at] - 12:.1f}" text-anchor="middle">'
             f"{choice.scores[at]:.2f}</text></svg></figure>")
 
 def _chosen(choice): # The section about --k auto
@@ -167,20 +174,20 @@ _meanings = {
 def _indices(result): # The section about the evaluation
     e = result.evaluation
     if e is None: return ""
-    rows, titles = [], ("Silhouette", "Calinski–Harabasz", "Davies–Bouldin", "WCSS")
+    parts, titles = [], ("Silhouette", "Calinski–Harabasz", "Davies–Bouldin", "WCSS")
     for title, (name, meaning) in zip(titles, _meanings.items()):
         value = getattr(e, name)
+        shown = f"{value:.3f}" if name == "silhouette" and value == value else _number(value)
         error = f" ± {e.silhouette_error:.3f}" * (name == "silhouette" and e.silhouette_error > 0)
-        value = _cells([f"{_number(value)}{error}"], title)
-        rows.append([*value, f'<td class="text">{meaning}</td>'])
+        parts.append(f'<div class="index">{title} <b>{shown}{error}</b>'
+                     f'<div class="soft">{meaning}</div></div>')
     notes = ["All of them assume round clusters of similar spread: do not use them to choose "
              "between k-means and DBSCAN."]
     if e.noise: notes.append(f"{e.noise:,} points are in no cluster, and left out here.")
     if e.silhouette_error: notes.append(f"The silhouette: {e.silhouette_points:,} random points.")
     if math.isnan(e.silhouette): notes.append("With one cluster there is nothing to compare.")
     if result.spread is not None: notes.append("Distances are those of the standardized columns.")
-    return _section("How good is it?", _scrolling("Indices", ["index", "value", "meaning"], rows),
-                    f'<p class="soft">{" ".join(notes)}</p>')
+    return _section("How good is it?", *parts, f'<p class="soft">{" ".join(notes)}</p>')
 
 # %% ../nbs/88c_html_report.ipynb #25dd7fa2
 def _summary(result): # Facts in boxes
@@ -189,11 +196,12 @@ def _summary(result): # Facts in boxes
     if shape: facts["picture"] = f"{shape[1]} × {shape[0]}"
     if found.n_iter is not None: facts["iterations"] = f"{found.n_iter:,}"
     facts |= {name: _number(v) for name, v in found.facts.items()}
-    if result.evaluation is not None: facts["silhouette"] = _number(result.evaluation.silhouette)
+    e = result.evaluation
+    if e is not None and e.silhouette_points: facts["silhouette"] = f"{e.silhouette:.3f}"
     facts["seconds"] = f"{result.seconds:.3f}"
-    facts = "".join(f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd></div>" for a, b in facts.items())
+    boxes = (f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd></div>" for a, b in facts.items())
     limit = "<p>Stopped by the limit of iterations: a higher --max-iters may improve it.</p>"
-    return f"<dl>{facts}</dl>{limit * found.limited}"
+    return f"<dl>{''.join(boxes)}</dl>{limit * found.limited}"
 
 def report_file(
     result:Result, # What was found

@@ -89,8 +89,9 @@ def _chosen(choice): # How the number of clusters was chosen, as a fact; none if
 def _indices(e): # What --evaluate prints, as facts
     if e is None: return {}
     if math.isnan(e.silhouette): return {"silhouette": "none: it needs two clusters"}
-    sample = f" ± {e.silhouette_error:.3f}, of {e.silhouette_points:,} points"
-    return {"silhouette": f"{e.silhouette:.3f}{sample if e.silhouette_error else ''} (-1 to 1: high is good)",
+    sample = f" +- {e.silhouette_error:.3f}, of {e.silhouette_points:,} points"
+    value = f"{e.silhouette:.3f}{sample if e.silhouette_error else ''}"
+    return {"silhouette": f"{value} (-1 to 1: high is good)",
             "CH index": f"{_short(e.calinski_harabasz)} (Calinski-Harabasz: high is good)",
             "DB index": f"{_short(e.davies_bouldin)} (Davies-Bouldin: low is good)"}
 
@@ -141,6 +142,7 @@ def report_json(
             "no_cluster": int((found.labels < 0).sum()), "files": list(map(str, written))}
     for name, v in (("choice", found.choice), ("evaluation", result.evaluation)):
         if v is not None: told[name] = _plain(v._asdict())
+    told.get("choice", {}).pop("centroids", None)                # those above go on from them
     return json.dumps(told)
 
 def print_report(
