@@ -86,7 +86,7 @@ def _k_means(task): # k-means, by the public function
         if task.every: steps.append(centroids.to(x).clone())
     args = dict(max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
                 callback=moved if task.every or task.bar is not None else None)
-    init = start if task.every or chosen else o.init or "k-means++"          # a film shows its start
+    init = start if task.every or chosen else o.init or "k-means++"   # a film shows its start
     r = k_means(x, k, init=init, n_init=o.n_init or 1, random_state=task.seed, **args)
     if task.every and len(starts) > 1:
         cost = [nearest(x, c)[1].double().square().sum().item() for c in starts]

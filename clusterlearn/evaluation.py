@@ -204,7 +204,7 @@ def _by_label(s, labels): # Mean of s for each label from 0; NaN where there is 
 def evaluate(
     points, # Points, shape (n, d), on any device
     labels, # Cluster of each point, shape (n,): whole numbers, below 0 for noise
-    *, pairs:float=4e8, # Distances to spend on the silhouette, for at least 1,000 points
+    *, pairs:float=4e8, # Distances to spend on the silhouette, for at least 200 points
     random_state=None, # For a sample: None, an int or a `torch.Generator`
 )->Evaluation: # All indices that need no true labels
     "WCSS, silhouette, Calinski-Harabasz and Davies-Bouldin, without noise."
@@ -217,7 +217,7 @@ def evaluate(
     if not 2 <= c.k < m:
         none = torch.full((int(named.max()) + 1,), nan)
         return Evaluation(c.k, noise, total, nan, nan, 0, nan, nan, none)
-    rows = _some(m, max(1000, int(pairs / m)), random_state, c.x.device)
+    rows = _some(m, max(200, int(pairs / m)), random_state, c.x.device)
     s = _silhouettes(c, rows, 2**26)
     error = 0. if len(s) == m else (s.std() / len(s) ** .5).item()
     others = [f(c.x, c.codes) for f in (calinski_harabasz_score, davies_bouldin_score)]

@@ -141,7 +141,7 @@ def test_evaluate():
     none = ev.evaluate(x, labels * 0 - 1)
     assert none.n_clusters == 0 and none.noise == 100 and math.isnan(none.wcss)
     sampled = ev.evaluate(normal(3000, 2), groups(3000, 3), pairs=1., random_state=0)
-    assert sampled.silhouette_points == 1000 and sampled.silhouette_error > 0
+    assert sampled.silhouette_points == 200 and sampled.silhouette_error > 0
 
 
 AGREEMENT = 'adjusted_rand_score', 'adjusted_mutual_info_score', 'normalized_mutual_info_score'
@@ -172,3 +172,29 @@ def test_words_are_labels_and_a_million_points_do_not_overflow():
     a = torch.arange(1_000_000) % 3
     assert agreement.adjusted_rand_score(a, (a + 1) % 3) == 1
     assert abs(agreement.adjusted_mutual_info_score(a, a) - 1) < 1e-9
+
+
+def test_on_a_pretend_gpu_the_same():
+    "Points on the device, labels on either side; samples are drawn on the processor"
+    pytest.importorskip('triton')
+    from clusterlearn.choosing import choose_k, stability
+    from pretend import Pretend, PretendGPU
+    x, labels = INPUTS['noise'][0], INPUTS['noise'][1]
+    wide = INPUTS['wide'][0]
+    want = {name: getattr(ev, name)(x, labels) for name in INTERNAL}
+    sampled = ev.silhouette_score(x, labels, sample_size=30, random_state=0)
+    e, wide_want = ev.evaluate(x, labels), ev.silhouette_score(wide, groups(250, 4))
+    k, s = choose_k(x, [2, 3, 4], random_state=0), stability(x, 3, runs=2, random_state=0)
+    with PretendGPU():
+        there = Pretend(x.clone())
+        for l in labels, Pretend(labels.clone()):
+            for name in INTERNAL: assert getattr(ev, name)(there, l) == pytest.approx(want[name])
+            got = ev.evaluate(there, l)
+            assert got[:-1] == pytest.approx(e[:-1])
+            assert ev.silhouette_score(there, l, sample_size=30, random_state=0) == \
+                pytest.approx(sampled)
+            assert isinstance(ev.silhouette_samples(there, l, noise='drop'), Pretend)
+        got = ev.silhouette_score(Pretend(wide.clone()), groups(250, 4))
+        assert got == pytest.approx(wide_want)
+        assert choose_k(there, [2, 3, 4], random_state=0).scores == pytest.approx(k.scores)
+        assert stability(there, 3, runs=2, random_state=0).tolist() == pytest.approx(s.tolist())
