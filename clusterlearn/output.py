@@ -34,6 +34,8 @@ class Result:
     mean: Tensor|None = None    # Of --standardize: the points' means
     spread: Tensor|None = None  # and their standard deviations
     every: int = 0              # Every so many points are shown in frames
+    evaluation: object = None   # Of --evaluate and --report: an `Evaluation`
+    words: tuple = ()           # The command line
 
 def names_of(data:Loaded)->list: # A name for each column
     "The columns' names, or x, y, z, or x1, x2, …"
@@ -43,7 +45,7 @@ def names_of(data:Loaded)->list: # A name for each column
 # %% ../nbs/87a_output.ipynb #646a0d51
 _tables = (".csv", ".tsv")
 _endings = {"--out": (*_tables, ".npy", ".pt"), "--centroids": _tables, "--model": (".npz",),
-            "--plot": (".png", ".svg", ".pdf"), "--animate": (".html",)}
+            "--plot": (".png", ".svg", ".pdf"), "--animate": (".html",), "--report": (".html",)}
 
 def _check_target(option, path, force): # One file by itself
     folder, ending, known = path.parent, path.suffix, _endings[option]
