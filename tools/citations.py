@@ -1,7 +1,7 @@
 """The bibliography: nbs/references.bib as a page, and links to it from where the chapters cite.
 
-A mention is a name and a year in the text, "Lloyd (1982)", "(Ester et al. 1996)", or, in a list of
-readings, a title in italics. So the notebooks read well in Jupyter, too, where nothing is linked."""
+A mention is a name and a year in the text, "Lloyd (1982)", "(Ester et al. 1996)", or, in a list
+of readings, a title in italics. So notebooks read well in Jupyter, too, where nothing is linked."""
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -39,7 +39,7 @@ def known(root=root):
 
 _name = r"[A-ZÁÉÖÜØĐ][\w’'-]*[^\W\d_]\+*"
 _mention = re.compile(rf'''(?P<first>{_name})\**
-    (?:,?\ (?:and|&)\ (?P<second>(?:van\ (?:de\ )?)?{_name}) | (?P<more>\ (?:et\ al\.|and\ others)))?
+    (?:,?\ (?:and|&)\ (?P<second>(?:van\ (?:de\ )?)?{_name}) | \ (?:et\ al\.|and\ others))?
     ,?\ (?P<open>\(?)(?P<year>(?:1[89]|20)\d\d)(?![\w–-])''', re.X)
 # What stands before a year and is no author, besides what is all capitals.
 _no_author = set('''NeurIPS Wiley In Since From Until By January February March April May June July
@@ -124,10 +124,10 @@ def formatted(e):
             else f' <{f["url"]}>' if 'url' in f else '')
     year = f' ({e.year})' if e.year else ''
     dot = '' if f['title'][-1] in '?!' else '.'
-    return f'{who}{year}. *{f["title"]}*{dot}' + (f' {tail}.' if tail else '') + (link and f'{link}.')
+    return ''.join((f'{who}{year}. *{f["title"]}*{dot}', tail and f' {tail}.', link and f'{link}.'))
 
 def written(cited, root=root):
-    "The page: every entry, by first author, with the pages that cite it; `cited`: key → {title: page}"
+    "The page: each entry, by first author, with the chapters of `cited[key]`, {number: page}"
     rows = sorted(known(root), key=lambda e: ([a[0].lower() for a in e.authors[:1]], e.year, e.key))
     body = ['---\ntitle: References\n---',
             'What the chapters cite, and where. The data is in `nbs/references.bib`.']

@@ -1,4 +1,4 @@
-"Words of a page, apart from its code, links, maths and headings: what links to terms and sources may touch."
+"Words of a page apart from code, links, maths and headings: what links to terms may touch."
 import re
 
 # In this order: what opens first on a page holds what stands in it.

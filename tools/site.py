@@ -1,8 +1,8 @@
 """What stands between the notebooks and Quarto: `python -m tools.site` fills `_proc`.
 
-nbdev prepares the notebooks; then links are made relative, chapters and figures get their numbers,
-solutions and imports fold, mentions lead to the glossary and to the references, and the pages that no
-notebook holds are written."""
+nbdev prepares the notebooks; then links are made relative, chapters and figures get numbers,
+solutions and imports fold, mentions lead to the glossary and to the references, and the pages that
+no notebook holds are written."""
 import html, json, re, shutil
 from itertools import count
 from pathlib import Path
@@ -16,8 +16,8 @@ solution = ('::: {.callout-tip collapse="true" appearance="simple"}\n\n## Soluti
 #  Links
 
 badge = 'https://colab.research.google.com/assets/colab-badge.svg'
-colab = re.compile(r'<a href="https://colab\.research\.google\.com/github/([^"]+?)/blob/([^/"]+)/([^"]+)">'
-                   r'<img [^>]*></a>')
+colab = re.compile(r'<a href="https://colab\.research\.google\.com/github/([^"]+?)/blob/([^/"]+)/'
+                   r'([^"]+)"><img [^>]*></a>')
 binder = (r' <a href="https://mybinder.org/v2/gh/\1/\2?labpath=\3">'
           r'<img src="binder.svg" alt="Open in Binder"></a>')
 
@@ -111,7 +111,9 @@ def with_solutions(cells):
 
 #  The whole site
 
-def is_chapter(p): return p.name[:2] < '60' and p.name[0].isdigit() and page(p.name) != terms.page
+def is_chapter(p):
+    "Is this a page of the course or the appendix, where terms are linked?"
+    return p.name[0].isdigit() and p.name[:2] < '60' and page(p.name) != terms.page
 
 def ids(root, processed):
     "The places on each page: headings' ids in the processed notebooks and the reference"
@@ -134,11 +136,14 @@ def finish(folder, root=root):
     for p,nb in processed.items():
         seen = set()
         for c in nb['cells']:
-            if c['cell_type'] == 'raw': c['source'] = unlinked(relative(_text(c), site), places)
+            if c['cell_type'] == 'raw':
+                c['source'] = unlinked(relative(_text(c), site), places)
             elif c['cell_type'] == 'markdown':
-                text,keys = citations.linked(unlinked(relative(_text(c), site), places), root=root)
+                text = unlinked(relative(_text(c), site), places)
+                text,keys = citations.linked(text, root=root)
                 for k in keys: cited.setdefault(k, {})[number(p.name) or p.stem] = page(p.name)
-                c['source'] = terms.linked(text, number(p.name), seen, root) if is_chapter(p) else text
+                if is_chapter(p): text = terms.linked(text, number(p.name), seen, root)
+                c['source'] = text
             else:
                 folded(c)
                 for o in c.get('outputs', []):

@@ -15,7 +15,8 @@ only = {'update': '2', 'restart': '2', 'potential': '2', 'margin': '27', 'engine
 
 def headings(text):
     "The terms of a page of markdown: the words of each heading below a topic, and its id"
-    for words,id in re.findall(r'^### (.+?) \{#([\w-]+)\}$', text, re.M): yield words.split(', '), id
+    for words,id in re.findall(r'^### (.+?) \{#([\w-]+)\}$', text, re.M):
+        yield words.split(', '), id
 
 @lru_cache(None)
 def terms(root=root):
@@ -43,7 +44,8 @@ _whole = r'[Mm]ean[ -]shift|[Ee]ngine\srooms?|(?<!\*)\*[^*\s][^*\n]*\*(?!\*)'
 def linked(text, number, seen, root=root):
     "Markdown with the terms linked that are not in `seen`, which grows"
     forms = here(number, root)
-    which = re.compile('|'.join([*(f'(?P<t{i}>{_pattern(f)})' for i,f in enumerate(forms)), _whole]))
+    named = [f'(?P<t{i}>{_pattern(f)})' for i,f in enumerate(forms)]
+    which = re.compile('|'.join([*named, _whole]))
     ids = list(forms.values())
     def one(m):
         id = ids[int(m.lastgroup[1:])] if m.lastgroup else None

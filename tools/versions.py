@@ -1,4 +1,4 @@
-"With what the site was made: `python -m tools.versions` prints the note at the foot of the first page."
+"With what the site was made: `python -m tools.versions` prints the note of the first page."
 import platform, subprocess
 from importlib.metadata import PackageNotFoundError, version
 
@@ -26,7 +26,8 @@ def note(root=root):
     what = f'clusterlearn {cfg["version"]}'
     if made:
         what += f', commit [{made[0]}]({cfg["git_url"]}/commit/{made[0]}) of {made[1]}'
-    return (f'::: {{.versions}}\nThis site shows {what}. Its outputs are those of '
-            f'{", ".join([python, *installed()])}: the tests run every cell again and compare.\n:::')
+    ran_with = ', '.join([python, *installed()])
+    return (f'::: {{.versions}}\nThis site shows {what}. Its outputs are those of {ran_with}: '
+            'the tests run every cell again and compare.\n:::')
 
 if __name__ == '__main__': print(note())
