@@ -107,7 +107,9 @@ def unlinked_readings(text, root=root):
 
 #  The page
 
-def _initials(names): return ' '.join(n if n.endswith('.') else f'{n[0]}.' for n in names.split())
+def _initials(names):
+    parts = [n.split('-') for n in names.split()]
+    return ' '.join('-'.join(p if p.endswith('.') else f'{p[0]}.' for p in n) for n in parts)
 
 def formatted(e):
     "An entry as it is read: authors, year, title, place, link"
@@ -117,7 +119,7 @@ def formatted(e):
     volume = f.get('volume', '') + (f'({f["number"]})' if 'number' in f else '')
     place = ' '.join(filter(None, (where, volume)))
     if 'edition' in f: place = f'{dict(zip("23", ("2nd", "3rd")))[f["edition"]]} edition, {place}'
-    if e.kind == 'mastersthesis': place = f"master's thesis, {place}"
+    if e.kind == 'mastersthesis': place = f"Master's thesis, {place}"
     pages = f.get('pages', '').replace('--', '–')
     tail = ', '.join(filter(None, (place, pages, f.get('note', ''))))
     link = (f' [doi:{f["doi"]}](https://doi.org/{f["doi"]})' if 'doi' in f

@@ -19,6 +19,7 @@ head = '''<meta name="viewport" content="width=device-width, initial-scale=1">
 body { max-width: 50rem; margin: auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif;
   background: var(--bs-body-bg); color: var(--bs-body-color); }
 a { color: var(--bs-link-color); } pre { overflow-x: auto; }
+pre, pre code { white-space: pre; font-size: .85rem; }
 table { display: block; overflow-x: auto; }
 </style>'''
 

@@ -153,6 +153,7 @@ def finish(folder, root=root):
         if nb['cells']: titled(nb['cells'][0], p.name)
         nb['cells'] = list(captioned(with_solutions(nb['cells']), number(p.name)))
         if p.stem == 'index': nb['cells'].append(md(versions.note(root)))
+        for c in nb['cells']: c['source'] = _text(c).splitlines(True)     # the form Quarto expects
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf-8')
     reference.write(folder, root)
     for p in (folder/reference.folder).glob('*.qmd'):
@@ -160,8 +161,8 @@ def finish(folder, root=root):
         p.write_text(text, encoding='utf-8')
     text = citations.written(cited, root)
     (folder/f'{citations.page}.qmd').write_text(text, encoding='utf-8')
-    for name in ('404.qmd', 'focus.html', 'favicon.svg', 'colab.svg', 'binder.svg', 'light.scss', 'dark.scss',
-                 'styles.css'):
+    for name in ('404.qmd', 'focus.html', 'favicon.svg', 'colab.svg', 'binder.svg', 'light.scss',
+                 'dark.scss', 'styles.css'):
         shutil.copy(root/'nbs'/name, folder)
 
 def main():

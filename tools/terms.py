@@ -29,9 +29,9 @@ def _pattern(form):
     first = form[0]
     any_case = form[1:2].islower() or not first.isalpha()
     head = f'[{first.upper()}{first.lower()}]' if any_case and first.isalpha() else re.escape(first)
-    tail = re.escape(form[1:]).replace(r'\ ', r'\s')
-    if form.endswith(('x', 's')): many = '(?:es)?'
-    else: many = 's?'
+    tail,many = re.escape(form[1:]).replace(r'\ ', r'\s'),'s?'
+    for one,more in {'y': 'ies', 'um': 'a', 'x': 'xes', 's': 'ses'}.items():
+        if form.endswith(one): tail,many = tail.removesuffix(one),f'(?:{one}|{more})'
     return rf'(?<![\w-]){head}{tail}{many}(?![\w’\'-]|\+\+)'
 
 def here(number, root=root):
