@@ -49,7 +49,7 @@ def _check_columns(estimator, x, reset): # What `validate_data` does with column
 def read_points(
     estimator, # Learns the number and the names of the columns, or compares them
     X, # Points, shape (n, d): a tensor, an array, a list, a frame, a sparse matrix
-    *, reset:bool, # True in `fit`: learn; False elsewhere: compare
+    *, reset:bool, # True: learn, in a fit; False: compare
     finite:bool=True, # NaN and infinity are errors
 )->Tensor: # The points, float32, float64 or a tensor's own float dtype
     "Read points as scikit-learn does, tensors included; `ValueError` or `TypeError` as there."

@@ -38,7 +38,7 @@ def _as_array(X): return X.detach().cpu().numpy() if isinstance(X, Tensor) else 
 
 def fit_dbscan(
     model, # A `DBSCAN`
-    X, # What `fit` was given
+    X, # What the fit was given
     sample_weight=None, # A weight for each point, of either sign
 )->tuple[DBSCANResult, Tensor]: # Labels and core mask; the core points
     "Run `dbscan`, or the general way for other metrics."
@@ -99,7 +99,7 @@ class HDBSCANFit(NamedTuple):
 
 def fit_hdbscan(
     model, # An `HDBSCAN`
-    X, # What `fit` was given
+    X, # What the fit was given
 )->HDBSCANFit:
     "HDBSCAN with all of scikit-learn's parameters."
     if model.metric == "precomputed" and model.store_centers is not None:
@@ -123,7 +123,7 @@ def fit_hdbscan(
 # %% ../nbs/88c_estimator_density.ipynb #49185810
 def centers_of(
     model, # A fitted `HDBSCAN`
-    X, # What `fit` was given
+    X, # What the fit was given
     found:HDBSCANFit,
 ): # Weighted means and medoids of the clusters, shape (k, d) each
     "Centroids and medoids, weighted by the probabilities."

@@ -10,7 +10,6 @@ import contextlib
 import warnings
 from pkgutil import resolve_name
 
-import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from torch import Tensor
@@ -99,7 +98,7 @@ class _Printed: # The callback of `verbose`, in scikit-learn's words
 # %% ../nbs/88b_estimator_kmeans.ipynb #4078819d
 def fit_k_means(
     model, # A `KMeans`
-    X, # What `fit` was given
+    X, # What the fit was given
     x:Tensor, # The same as points, shape (n, d)
     w:Tensor|None, # Weights, shape (n,)
     n_init:int, # Starts

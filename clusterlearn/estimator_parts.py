@@ -65,6 +65,11 @@ class TreeModel(PairwiseModel):
     def _learn(self, X, r): # From an `HDBSCANFit`
         self.labels_, self.probabilities_ = _back(r.labels, X), _back(r.probabilities, X)
         self.minimum_spanning_tree_ = np.column_stack(r.edges)
+        if self.store_centers is None: return self
+        means, medoids = fit_of("centers_of")(self, X, r)
+        if self.store_centers != "medoid": self.centroids_ = _back(means, X)
+        if self.store_centers != "centroid": self.medoids_ = _back(medoids, X)
+        return self
 
     def dbscan_clustering(self, cut_distance, min_cluster_size=5):
         "Labels of DBSCAN without border points, for any distance."
