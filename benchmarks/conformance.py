@@ -100,7 +100,7 @@ def run_file(name):
 
 
 def in_process(name):
-    "`run_file` in a process of its own, one thread each, with array API dispatch possible"
+    "A file's tests, or the checks, in a process of its own, with array API dispatch possible"
     one = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'), '1')
     done = subprocess.run(
         [sys.executable, '-m', 'benchmarks.conformance', name],
@@ -150,22 +150,22 @@ def check(module, name):
     return count | {'not_passed': [c['check_name'] for c in ended if c['status'] != 'passed']}
 
 
-def run_checks():
-    "`check_estimator` for each class, ours and scikit-learn's"
-    theirs = dict.fromkeys(classes, 'sklearn.cluster') | {'NearestNeighbors': 'sklearn.neighbors'}
-    return {
-        n: dict(ours=check('clusterlearn.estimators', n), theirs=check(theirs[n], n))
-        for n in classes
-    }
+def run_checks(whose):
+    "`check_estimator` for each class, ours or scikit-learn's"
+    homes = dict.fromkeys(classes, 'sklearn.cluster') | {'NearestNeighbors': 'sklearn.neighbors'}
+    if whose == 'ours':
+        homes = dict.fromkeys(classes, 'clusterlearn.estimators')
+    return {n: check(homes[n], n) for n in classes}
 
 
 def run(quick):
     for name in files[1:3] if quick else files:
         yield summary(name, in_process(name))
-    for name, both in in_process('check_estimator').items():
-        yield dict(name=f'check_estimator {name}', **both)
+    ours, theirs = in_process('ours'), in_process('theirs')
+    for name in ours:
+        yield dict(name=f'check_estimator {name}', ours=ours[name], theirs=theirs[name])
 
 
 if __name__ == '__main__':
     name = sys.argv[1]
-    print(json.dumps(run_checks() if name == 'check_estimator' else run_file(name)))
+    print(json.dumps(run_checks(name) if name in ('ours', 'theirs') else run_file(name)))

@@ -55,6 +55,18 @@ def fit_dbscan(
     return r, x[r.core]
 
 # %% ../nbs/88c_estimator_density.ipynb #0a1275d6
+_names = {"algorithm": ("auto", "brute", "kd_tree", "ball_tree"),
+          "cluster_selection_method": ("eom", "leaf"),
+          "store_centers": (None, "centroid", "medoid", "both")}
+
+def _check_names(model): # ValueError for a name that nothing has
+    for param, known in _names.items():
+        if getattr(model, param) not in known:
+            raise ValueError(f"{param}={getattr(model, param)!r}: known are "
+                             f"{', '.join(map(str, known))}")
+    if model.metric == "precomputed" and model.store_centers is not None:
+        raise ValueError("Cannot store centers when using a precomputed distance matrix.")
+
 def _check_metric(model, sparse): # A tree knows few metrics
     for name, tree in (("kd_tree", KDTree), ("ball_tree", BallTree)):
         if model.algorithm != name: continue
@@ -102,9 +114,9 @@ def fit_hdbscan(
     X, # What the fit was given
 )->HDBSCANFit:
     "HDBSCAN with all of scikit-learn's parameters."
-    if model.metric == "precomputed" and model.store_centers is not None:
-        raise ValueError("Cannot store centers when using a precomputed distance matrix.")
+    _check_names(model)
     x, size = _given(model, X), as_count(model.min_cluster_size, "min_cluster_size")
+    if size < 2: raise ValueError(f"min_cluster_size={size}: at least 2 is needed")
     k = size if model.min_samples is None else as_count(model.min_samples, "min_samples")
     rows = x.double().sum(1).cpu() if isinstance(x, Tensor) else torch.zeros(x.shape[0])
     if isinstance(x, Tensor): x = x[rows.isfinite().to(x.device)]

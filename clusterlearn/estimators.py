@@ -7,15 +7,15 @@ __all__ = ['CentroidModel', 'KMeans', 'MeanShift', 'DBSCAN', 'HDBSCAN', 'Nearest
 
 # %% ../nbs/40_estimators.ipynb #f7248258
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from .estimator_base import (Estimator, give_back, keep, read_points, read_weights,
-                                         tensor_like)
+                                         tensor_like)   # first: its error names the extra
 from .estimator_parts import (ModeModel, NeighborModel, PairwiseModel, TreeModel,
                                           _back, fit_of)
 from .kmeans.batch import _direct
 from .kmeans.protocol import pieces
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 # %% ../nbs/40_estimators.ipynb #6f1f1aaf
 class CentroidModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Estimator):
