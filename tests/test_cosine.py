@@ -235,6 +235,8 @@ def test_command(tmp_path, capsys):
     assert main([points, '--predict', model, '--out', out, '--force', '--json']) == 0
     assert json.loads(capsys.readouterr().out)['sum of 1-cos'] < 1e-9
     assert (np.loadtxt(out, skiprows=1) == labels).all()
+    assert main([points, '--k', 'auto', *options[2:]]) == 0
+    assert json.loads(capsys.readouterr().out)['sum of 1-cos'] < 1e-9
     film = str(tmp_path/'f.html')
     assert main([points, *options, '--n-init', '3', '--animate', film, '--standardize']) == 0
     capsys.readouterr()
