@@ -54,18 +54,19 @@ def _points_of(batch): # Points of what a flow yields: (points, targets) and {"p
 class Batches:
     "Points that are read batch by batch, anew on each pass and in the same order"
     def __init__(self, name, contents=None, flow=None, device=None):
-        self.name, self.flow, self.device, self.keys, self.last = name, flow, device, None, None
-        self.parts = self.n_rows = None
+        self.name, self.flow = name, flow
+        self.parts = self.n_rows = self.keys = self.last = None
         if contents is not None:
             self.parts, self.n_columns, self.dtype = contents
             self.n_rows = sum(p.n_rows for p in self.parts)
             if not self.n_rows: raise ValueError(f"{name} has no rows")
+            self.device = torch.device("cpu" if device is None else device)
         else:
             first = next((x for _, x in self._begin() if len(x)), None)
             if first is None: raise ValueError(f"{name} has no rows")
             if first.dim() != 2: _check_shape(first, f"{name}, batch 0,")
             self.n_columns, self.dtype = first.shape[1], first.dtype
-            self.device = first.device if device is None else device
+            self.device = first.device if device is None else torch.device(device)
 
     def _begin(self): # The batches of a flow, as they come, with their numbers
         it = iter(self.flow())
@@ -82,7 +83,7 @@ class Batches:
             start += p.n_rows
 
     def _read(self, part, rows=None):
-        x = _select(as_tensor(part.read(), part.name), rows)
+        x = _select(as_tensor(part.read(), part.name), None if rows is None else rows.cpu())
         _check_rows(x, part.name, part.first, self.n_columns, rows)
         return x.to(self.device, self.dtype)
 
