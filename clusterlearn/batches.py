@@ -115,10 +115,11 @@ class Batches:
         "The i-th of n shares of about equal size, of whole batches; files only."
         if self.parts is None: raise ValueError(f"{self.name}: a function or a DataLoader cannot be"
                                                 " cut into shares, let it give those of a process")
-        middle = [b.start + b.n_rows / 2 for b in self.walk()]
-        mine = [p for p, m in zip(self.parts, middle) if int(n * m / self.n_rows) == i]
-        if not mine: raise ValueError(f"{self.name} has {len(self.parts)} batches, too few for {n} "
-                                      "shares: choose a smaller batch_bytes")
+        middles = [b.start + b.n_rows / 2 for b in self.walk()]
+        owners = [int(n * m / self.n_rows) for m in middles]
+        if len(set(owners)) < n: raise ValueError(f"{self.name} has {len(owners)} batches, too few "
+                                                  f"for {n} shares: choose a smaller batch_bytes")
+        mine = [p for p, owner in zip(self.parts, owners) if owner == i]
         return Batches(self.name, Contents(mine, self.n_columns, self.dtype), device=self.device)
 
 # %% ../nbs/62f_batches.ipynb #00263899
@@ -126,9 +127,10 @@ def is_batched(
     x, # Anything
 )->bool: # Whether `as_batches` takes it, where a function may also get points
     "Is `x` a source of batches: a file, a memory map, a data set, a `DataLoader`, a function?"
+    if isinstance(x, Tensor): return False
     if isinstance(x, (list, tuple)): return bool(x) and all(isinstance(p, (str, Path)) for p in x)
     if isinstance(x, (str, Path, np.memmap, Batches, torch.utils.data.DataLoader)): return True
-    if isinstance(x, Tensor) or hasattr(x, "__array__") or hasattr(x, "__dlpack__"): return False
+    if hasattr(x, "__array__") or hasattr(x, "__dlpack__"): return False
     return callable(x) or hasattr(x, "get_fragments") or hasattr(x, "__next__")
 
 # %% ../nbs/62f_batches.ipynb #1fddfab2

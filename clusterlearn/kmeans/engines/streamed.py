@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['Column', 'Moments', 'Reservoir', 'StreamedPoints', 'StreamedProblem', 'measure_batches', 'StreamedEngine']
 
-# %% ../../../nbs/74c_kmeans_streamed.ipynb #45d3d6a1
+# %% ../../../nbs/74c_kmeans_streamed.ipynb #8e655da3
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -108,6 +107,7 @@ class StreamedPoints(InOrder):
 
     def scaled(self, x): return x if self.scale == 1 else (x.double() * self.scale).to(x.dtype)
 
+# %% ../../../nbs/74c_kmeans_streamed.ipynb #e16265e4
 @dataclass(frozen=True)
 class StreamedProblem(Problem):
     "A `Problem` in batches; `squares` has one number, the mean of all"
@@ -126,7 +126,7 @@ class StreamedProblem(Problem):
                        torch.cat(lengths).square_().float(), 0., 0.)
 
 # %% ../../../nbs/74c_kmeans_streamed.ipynb #83a672af
-def _one_pass(points, weights, sample): # Moments without and with weights, lowest and highest number
+def _one_pass(points, weights, sample): # Moments without and with weights, and both ends
     plain, heavy = (Moments(points.batches.n_columns, points.device) for _ in range(2))
     low, high = plain.mean.new_tensor([torch.inf, -torch.inf]).unbind()
     for batch in points.batches.walk():
@@ -212,7 +212,8 @@ class StreamedEngine:
 
     def assign(self):
         one = self._begin if self.first else self._follow
-        did = [one(b, slice(b.start, b.start + b.n_rows)) for b in self.problem.points.batches.walk()]
+        did = [one(b, slice(b.start, b.start + b.n_rows))
+               for b in self.problem.points.batches.walk()]
         change = Change(*map(sum, zip(*did)))
         self.first, self.unsettled = False, change.n_changed > len(self.problem.points) // 2
         return change
