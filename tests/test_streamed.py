@@ -48,19 +48,45 @@ def sources(points, tmp_path_factory):
     np.save(f / 'folder' / 'deep' / 'c.npy', x[900:])
     (f / 'folder' / '_SUCCESS.npy').write_bytes(b'')
     mapped = np.load(f / 'x.npy', mmap_mode='r')
-    return {'npy': f / 'x.npy', 'text': str(f / 'x.npy'), 'Fortran': f / 'fortran.npy',
-            'swapped': f / 'swapped.npy', 'memmap': mapped, 'part of a memmap': mapped[:],
-            'safetensors': f / 'x.safetensors', 'parquet': f / 'x.parquet',
-            'feather': f / 'x.feather', 'lists': f / 'e.parquet', 'folder': f / 'folder',
-            'list': [f / 'folder' / 'a.parquet', f / 'folder' / 'deep'],
-            'pattern': str(f / 'folder' / '**' / '*.*'), 'data set': ds.dataset(f / 'x.parquet'),
-            'loader': DataLoader(TensorDataset(points, torch.arange(len(points))), batch_size=300),
-            'function': lambda: (p.numpy() for p in points.split(444)),
-            'batches': as_batches(lambda: points.split(100))}
+    return {
+        'npy': f / 'x.npy',
+        'text': str(f / 'x.npy'),
+        'Fortran': f / 'fortran.npy',
+        'swapped': f / 'swapped.npy',
+        'memmap': mapped,
+        'part of a memmap': mapped[:],
+        'safetensors': f / 'x.safetensors',
+        'parquet': f / 'x.parquet',
+        'feather': f / 'x.feather',
+        'lists': f / 'e.parquet',
+        'folder': f / 'folder',
+        'list': [f / 'folder' / 'a.parquet', f / 'folder' / 'deep'],
+        'pattern': str(f / 'folder' / '**' / '*.*'),
+        'data set': ds.dataset(f / 'x.parquet'),
+        'loader': DataLoader(TensorDataset(points, torch.arange(len(points))), batch_size=300),
+        'function': lambda: (p.numpy() for p in points.split(444)),
+        'batches': as_batches(lambda: points.split(100)),
+    }
 
 
-kinds = ['npy', 'text', 'Fortran', 'swapped', 'memmap', 'part of a memmap', 'safetensors',
-         'parquet', 'feather', 'lists', 'folder', 'list', 'data set', 'loader', 'function', 'batches']
+kinds = [
+    'npy',
+    'text',
+    'Fortran',
+    'swapped',
+    'memmap',
+    'part of a memmap',
+    'safetensors',
+    'parquet',
+    'feather',
+    'lists',
+    'folder',
+    'list',
+    'data set',
+    'loader',
+    'function',
+    'batches',
+]
 
 
 @pytest.mark.parametrize('kind', kinds)
@@ -91,8 +117,9 @@ def test_every_source_is_clustered_as_in_memory(sources, points, kind):
     "The same seed, the same start: through the door of `k_means`, and in batches in any case"
     want = k_means(points, 30, random_state=3, tol=0)
     door = k_means(sources[kind], 30, random_state=3, tol=0)
-    small = k_means_streamed(sources[kind], 30, random_state=3, tol=0, engine='streamed',
-                             budget=2**20)
+    small = k_means_streamed(
+        sources[kind], 30, random_state=3, tol=0, engine='streamed', budget=2**20
+    )
     assert small.engine == 'streamed'
     for got in (door, small):
         assert torch.equal(got.labels, want.labels) and got.labels.dtype == torch.int64
@@ -101,17 +128,28 @@ def test_every_source_is_clustered_as_in_memory(sources, points, kind):
         assert [i.n_changed for i in got.history] == [i.n_changed for i in want.history]
 
 
-cases = {'float64': lambda x: x.double(), 'bfloat16': lambda x: x.bfloat16(), 'large': lambda x: x * 1e15,
-         'small': lambda x: x.double() * 1e-200, 'far away': lambda x: x.double() + 1e7,
-         'few values': lambda x: x.round(), 'one column': lambda x: x[:, :1],
-         'sorted': lambda x: x[x[:, 0].argsort()], 'equal': lambda x: x * 0 + 1}
+cases = {
+    'float64': lambda x: x.double(),
+    'bfloat16': lambda x: x.bfloat16(),
+    'large': lambda x: x * 1e15,
+    'small': lambda x: x.double() * 1e-200,
+    'far away': lambda x: x.double() + 1e7,
+    'few values': lambda x: x.round(),
+    'one column': lambda x: x[:, :1],
+    'sorted': lambda x: x[x[:, 0].argsort()],
+    'equal': lambda x: x * 0 + 1,
+}
 
 
 @pytest.mark.parametrize('weighted', [False, True])
 @pytest.mark.parametrize('case', cases)
 def test_labels_and_inertia_as_in_memory(points, case, weighted):
     x = cases[case](points)
-    w = torch.randint(4, (len(x),), generator=torch.Generator().manual_seed(2)) if weighted else None
+    w = (
+        torch.randint(4, (len(x),), generator=torch.Generator().manual_seed(2))
+        if weighted
+        else None
+    )
     for k, start in ((1, x[:1]), (2, x[:2]), (25, x[:25])):
         how = dict(init=start, sample_weight=w, tol=0, max_iter=40, empty='keep')
         want = k_means(x, k, engine='plain', **how)
@@ -127,8 +165,9 @@ def test_empty_clusters_get_the_points_that_they_get_in_memory(points, weighted)
     w = torch.randint(3, (len(x),), generator=g).double() if weighted else None
     far = torch.cat([x[:10], x[:15] + 1e5])
     want = k_means(x, 25, init=far, sample_weight=w, tol=0, engine='plain')
-    got = k_means_streamed(lambda: x.split(170), 25, init=far, sample_weight=w, tol=0,
-                           engine='streamed')
+    got = k_means_streamed(
+        lambda: x.split(170), 25, init=far, sample_weight=w, tol=0, engine='streamed'
+    )
     assert count_empty(want) and count_empty(got) == count_empty(want)
     assert torch.equal(got.labels, want.labels)
     assert torch.allclose(got.centroids, want.centroids, rtol=1e-10)
@@ -136,8 +175,12 @@ def test_empty_clusters_get_the_points_that_they_get_in_memory(points, weighted)
 
 def test_no_cluster_loses_its_last_point():
     "Ten clusters of one far point each must stay, as `refill_farthest` says"
-    x = torch.cat([torch.randn(50, 2, generator=torch.Generator().manual_seed(0)),
-                   torch.arange(10)[:, None] * 1000.0 + torch.tensor([500.0, 0.0])]).double()
+    x = torch.cat(
+        [
+            torch.randn(50, 2, generator=torch.Generator().manual_seed(0)),
+            torch.arange(10)[:, None] * 1000.0 + torch.tensor([500.0, 0.0]),
+        ]
+    ).double()
     labels = torch.cat([torch.zeros(50).long(), torch.arange(1, 11)])
     counts = labels.bincount(minlength=14).double()
     sums = torch.zeros(14, 2, dtype=torch.float64).index_add_(0, labels, x)
@@ -167,8 +210,9 @@ def test_a_sample_is_uniform_and_starts_well(points):
     again = k_means_streamed(lambda: points.split(70), 20, sample_size=400, random_state=0)
     whole = k_means(points, 20, random_state=0, n_init=3)
     assert r.inertia < 1.2 * whole.inertia and again.inertia == pytest.approx(r.inertia, rel=0.2)
-    assert torch.equal(r.labels, k_means(points, 20, init=r.centroids, tol=0, max_iter=1).labels) or (
-        not r.converged)
+    assert torch.equal(
+        r.labels, k_means(points, 20, init=r.centroids, tol=0, max_iter=1).labels
+    ) or (not r.converged)
     with pytest.raises(ValueError, match='sample_size=10 is less than the 20 clusters'):
         k_means_streamed(lambda: points.split(300), 20, sample_size=10)
 
@@ -177,8 +221,9 @@ def test_restarts_callback_and_verbose(points, capsys):
     seen = []
     how = dict(n_init=3, random_state=5, tol=0)
     want = k_means(points, 30, engine='plain', **how)
-    got = k_means_streamed(lambda: points.split(300), 30, verbose=True, callback=lambda *a: seen.append(a),
-                           **how)
+    got = k_means_streamed(
+        lambda: points.split(300), 30, verbose=True, callback=lambda *a: seen.append(a), **how
+    )
     assert torch.equal(got.labels, want.labels) and len(seen) > got.n_iter
     assert len(seen[0][2]) == len(points) and 'engine streamed' in capsys.readouterr().err
     part = k_means_streamed(lambda: points.split(300), 30, callback=lambda *a: True, **how)
@@ -200,7 +245,9 @@ def saying(points, sources, tmp_path):
     (tmp_path / 'two').mkdir()
     np.save(tmp_path / 'two' / 'a.npy', points.numpy())
     np.save(tmp_path / 'two' / 'b.npy', points[:, :3].numpy())
-    text = pa.table({'a': [1.0, 2.0], 'city': ['x', 'y'], 'when': pa.array([1, 2], pa.timestamp('s'))})
+    text = pa.table(
+        {'a': [1.0, 2.0], 'city': ['x', 'y'], 'when': pa.array([1, 2], pa.timestamp('s'))}
+    )
     pq.write_table(text, tmp_path / 'text.parquet')
     pq.write_table(pa.table({'a': [1.0, None, 3.0]}), tmp_path / 'null.parquet')
     pq.write_table(pa.table({'e': [[1.0, 2.0], [3.0]]}), tmp_path / 'ragged.parquet')
@@ -221,7 +268,11 @@ def saying(points, sources, tmp_path):
         (tmp_path / 'two', ValueError, r'b.npy has 3 columns, and .*a.npy has 5'),
         (tmp_path / 'text.parquet', ValueError, r'city \(string\), when .*Columns of numbers: a'),
         (tmp_path / 'null.parquet', ValueError, r'null.parquet has nan in row 1, column 0'),
-        (tmp_path / 'ragged.parquet', ValueError, r"column 'e': lists of different lengths \(1 to 2\)"),
+        (
+            tmp_path / 'ragged.parquet',
+            ValueError,
+            r"column 'e': lists of different lengths \(1 to 2\)",
+        ),
         (tmp_path / 'none.npy', FileNotFoundError, r'none.npy: there is no such file'),
         (tmp_path / 'a.csv', FileNotFoundError, r'there is no such file'),
         (lambda: narrow, ValueError, r'batch 1, has 2 columns from row 2000 on, and 5 before'),
@@ -234,7 +285,8 @@ def saying(points, sources, tmp_path):
         (lambda: once, ValueError, r'the iterator of the first'),
         (lambda: next(passes), ValueError, r'batch 0, has other points than in the first pass'),
         (lambda: next(fewer), ValueError, r'points: 900 rows, and 2000 in the first pass'),
-        (DataLoader(TensorDataset(points), shuffle=True), ValueError, r'use shuffle=False')]
+        (DataLoader(TensorDataset(points), shuffle=True), ValueError, r'use shuffle=False'),
+    ]
 
 
 def test_bad_sources_are_refused_with_the_row_and_the_remedy(points, sources, tmp_path):
@@ -256,10 +308,14 @@ def test_bad_options_are_refused_before_any_pass(points, tmp_path):
     def never():
         raise AssertionError('a pass began')
 
-    for options, said in ((dict(max_iter=0), 'max_iter=0'), (dict(tol=-1), 'tol=-1'),
-                          (dict(engine='none'), "engine='none'"), (dict(empty='none'), "empty='none'"),
-                          (dict(labels_out=tmp_path / 'l.csv'), 'ends in .npy'),
-                          (dict(labels_out=tmp_path / 'no' / 'l.npy'), 'no folder')):
+    for options, said in (
+        (dict(max_iter=0), 'max_iter=0'),
+        (dict(tol=-1), 'tol=-1'),
+        (dict(engine='none'), "engine='none'"),
+        (dict(empty='none'), "empty='none'"),
+        (dict(labels_out=tmp_path / 'l.csv'), 'ends in .npy'),
+        (dict(labels_out=tmp_path / 'no' / 'l.npy'), 'no folder'),
+    ):
         with pytest.raises((ValueError, FileNotFoundError), match=said):
             k_means_streamed(never, 3, **options)
     with pytest.raises(ValueError, match='n_clusters=2001 is more than the 2000 points'):
@@ -275,10 +331,22 @@ def test_labels_are_there_as_a_whole_or_not_at_all(points, sources, tmp_path):
     out = tmp_path / 'labels.npy'
     want = k_means(points, 12, random_state=0, tol=0)
     for engine, budget in (('streamed', 2**16), ('streamed', 2**24), ('auto', 2**24)):
-        r = k_means_streamed(sources['npy'], 12, init=want.centroids, n_init=1, tol=0, engine=engine,
-                             budget=budget, labels_out=out)
-        assert np.array_equal(np.load(out), want.labels) and torch.equal(r.labels.long(), want.labels)
-        assert np.load(out).dtype == np.int32 and [p.name for p in tmp_path.iterdir()] == ['labels.npy']
+        r = k_means_streamed(
+            sources['npy'],
+            12,
+            init=want.centroids,
+            n_init=1,
+            tol=0,
+            engine=engine,
+            budget=budget,
+            labels_out=out,
+        )
+        assert np.array_equal(np.load(out), want.labels) and torch.equal(
+            r.labels.long(), want.labels
+        )
+        assert np.load(out).dtype == np.int32 and [p.name for p in tmp_path.iterdir()] == [
+            'labels.npy'
+        ]
     before = out.read_bytes()
 
     def stop(*_):
@@ -288,13 +356,16 @@ def test_labels_are_there_as_a_whole_or_not_at_all(points, sources, tmp_path):
         yield points
         raise OSError('the disk is gone')
 
-    for source, error, more in ((sources['npy'], KeyboardInterrupt, dict(callback=stop)),
-                                (broken, OSError, {})):
+    for source, error, more in (
+        (sources['npy'], KeyboardInterrupt, dict(callback=stop)),
+        (broken, OSError, {}),
+    ):
         with pytest.raises(error):
             k_means_streamed(source, 12, labels_out=out, engine='streamed', budget=2**16, **more)
         assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
-    best = k_means_streamed(sources['npy'], 12, n_init=3, random_state=1, labels_out=out, tol=0,
-                            engine='streamed')
+    best = k_means_streamed(
+        sources['npy'], 12, n_init=3, random_state=1, labels_out=out, tol=0, engine='streamed'
+    )
     assert torch.equal(best.labels.long(), k_means(points, 12, init=best.centroids, tol=0).labels)
     with pytest.raises(ValueError, match="labels_out='labels.npy'"):
         k_means_streamed(sources['npy'], 12, engine='streamed', budget=2**14)
@@ -304,7 +375,7 @@ def test_rows_in_order_cost_one_pass(points):
     passes = []
     flow = InOrder(lambda: passes.append(0) or points.split(130))
     for i in range(0, 2000, 77):
-        assert torch.equal(flow[i:i + 77], points[i:i + 77])
+        assert torch.equal(flow[i : i + 77], points[i : i + 77])
     assert len(passes) == 1 and torch.equal(flow[5:9], points[5:9]) and len(passes) == 2
 
 
@@ -312,10 +383,11 @@ memory = """
 import re, sys, numpy as np
 from pathlib import Path
 from clusterlearn.kmeans.streamed import k_means_streamed
-def status(name): return int(re.search(name + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024
+def status(name):
+    return int(re.search(name + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024
 folder, budget = Path(sys.argv[1]), int(sys.argv[2]) * 2**20
-def run(x): return k_means_streamed(x, 8, engine='streamed', max_iter=2, budget=budget, random_state=0,
-                                    labels_out=folder/'labels.npy')
+def run(x): return k_means_streamed(x, 8, engine='streamed', max_iter=2, budget=budget,
+                                    random_state=0, labels_out=folder/'labels.npy')
 g = np.random.default_rng(0)
 run(lambda: np.random.default_rng(0).standard_normal((4, 5000, 64)))
 x = np.lib.format.open_memmap(folder/'x.npy', 'w+', np.float32, (1_200_000, 64))     # sparse: zeros
@@ -329,6 +401,8 @@ before = status('VmRSS'); run(folder/'x.npy'); print(status('VmHWM') - before)
 @pytest.mark.skipif(sys.platform != 'linux', reason='/proc tells the peak')
 def test_memory_stays_within_the_budget(tmp_path):
     "A file of 300 MB and 1.2 million points, with 40 MB"
-    done = subprocess.run([sys.executable, '-c', memory, tmp_path, '40'], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', memory, tmp_path, '40'], capture_output=True, text=True
+    )
     assert not done.returncode, done.stderr
     assert float(done.stdout) < 40
