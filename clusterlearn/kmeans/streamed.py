@@ -16,6 +16,7 @@ import torch
 from ..batches import Batches, as_batches
 from ..checks import as_count, as_generator, check_n_clusters, without_autocast
 from .empty import _farthest, refill_error
+from .engines.auto import LEDGER, can_compile, is_cached, load_compiled
 from .engines.streamed import (Column, Reservoir, StreamedEngine,
                                                   measure_batches)
 from .lloyd import _check_choices, _watched, k_means
@@ -40,16 +41,19 @@ def _whole(x, b): # All points; a map stays one
     for batch in b.walk(): points[batch.start:batch.start + batch.n_rows] = batch.read()
     return points
 
+_each = 20 # Bytes for each point: label and result 4 + 8, bounds 4 + 4
+
 def _check_labels(n, budget, labels_out): # Whether the labels of n points have a place
-    if n is None or labels_out is not None or n * 16 <= budget // 2: return
-    raise ValueError(f"labels and bounds of {n:,} points need {n * 16 / 2**20:,.0f} MB, more than "
+    if n is None or labels_out is not None or n * _each <= budget // 2: return
+    raise ValueError(f"labels and bounds of {n:,} points need {n * _each / 2**20:,.0f} MB, more than "
                      f"half of the budget of {budget / 2**20:,.0f} MB: k_means_streamed(..., "
                      "labels_out='labels.npy') keeps them in files, budget= allows more memory")
 
-def _columns(n, budget, labels_out, folder, device, run): # Where labels and bounds are kept
-    labels = None if labels_out is None else folder/f"labels{run}.npy"
-    bounds = None if n * 16 <= budget // 2 else folder/f"bounds{run}.npy"
-    return Column(n, np.int32, labels, device), Column(n, np.float32, bounds, device)
+def _columns(n, budget, labels_out, folder, run): # What makes labels and bounds, and where
+    def column(name, dtype, device):
+        in_file = labels_out is not None if name == "labels" else n * _each > budget // 2
+        return Column(n, dtype, folder/f"{name}-{run}.npy" if in_file else None, device)
+    return column
 
 # %% ../../nbs/74d_kmeans_out_of_core.ipynb #691fc2c6
 def _aside(g): # A generator that leaves `g` as it is
@@ -130,21 +134,29 @@ def _check_labels_out(path): # A `Path`, or None
     if not path.parent.is_dir(): raise FileNotFoundError(f"labels_out: no folder {path.parent}")
     return path
 
+def _engine(problem, k): # Compiled code if it is ready, or worth its cost
+    x = problem.sample.points[:1].contiguous()
+    work = len(problem.points) * x.shape[1] * k
+    ready = x.dtype in LEDGER.compiled or work >= (2**30 if is_cached() else 2**35)
+    if not can_compile(x) or not ready: return StreamedEngine
+    if x.dtype not in LEDGER.compiled and not load_compiled(x.dtype): return StreamedEngine
+    from clusterlearn.kmeans.engines.swept import SweptEngine
+    return SweptEngine
+
 def _in_memory(x, b, k, labels_out, folder, **options):
     r = k_means(_whole(x, b), k, **options)
     if labels_out is None: return r
     np.save(folder/"labels.npy", r.labels.cpu().int().numpy())
     return _publish(r, labels_out, folder/"labels.npy")
 
-def _best_run(problem, starts, columns, run, max_iter, verbose, callback): # And its labels' file
+def _best_run(problem, make, starts, columns, run, max_iter, verbose, callback): # And its file
     best = path = None
     for i, c in enumerate(starts, 1):
-        labels, bounds = columns(i)
-        engine = StreamedEngine(problem, c.double() * problem.scale, labels=labels, bounds=bounds)
+        engine = make(problem, c.double() * problem.scale, column=columns(i))
         one = partial(run, problem, engine, max_iter=max_iter)
         try: r, stopped = _watched(one, i, len(starts), max_iter, verbose, callback)
         finally: engine.close()
-        if best is None or r.inertia < (1 - 1e-12) * best.inertia: best, path = r, labels.path
+        if best is None or r.inertia < (1 - 1e-12) * best.inertia: best, path = r, engine.labels.path
         if stopped: break
     return best, path
 
@@ -156,9 +168,9 @@ def _in_batches(b, k, labels_out, folder, budget, sample_size, *, init, n_init, 
     problem = measure_batches(b, sample_weight, Reservoir(size, _aside(g)))
     _check_labels(b.n_rows, budget, labels_out)                   # a flow is counted by now
     starts = _starts(problem, k, init, n_init, g)
-    columns = partial(_columns, b.n_rows, budget, labels_out, folder, b.device)
+    columns, make = partial(_columns, b.n_rows, budget, labels_out, folder), _engine(problem, k)
     run = partial(lloyd, tol=tol * problem.variance, refill=refill)
-    r, path = _best_run(problem, starts, columns, run, max_iter, verbose, callback)
+    r, path = _best_run(problem, make, starts, columns, run, max_iter, verbose, callback)
     return r if labels_out is None else _publish(r, labels_out, path)
 
 # %% ../../nbs/74d_kmeans_out_of_core.ipynb #40a4efc0

@@ -167,31 +167,36 @@ class StreamedEngine:
     "Hamerly's bounds (2010) on batches: an iteration is a pass, which skips what cannot change"
     name = "streamed"
 
-    def __init__(self, problem, centroids, precision="exact", deterministic=False, labels=None,
-                 bounds=None):
-        n, device = len(problem.points), problem.points.device
-        self.problem, self.tensor = problem, TensorEngine(problem, centroids)
-        self.labels = Column(n, np.int32, device=device) if labels is None else labels
-        self.bounds = Column(n, np.float32, device=device) if bounds is None else bounds
+    def __init__(self, problem, centroids, precision="exact", deterministic=False, column=None):
+        self.problem, self.device, self.column = problem, problem.points.device, column
+        self.labels, self.bounds = self._made("labels", np.int32), self._made("bounds", np.float32)
         self.first = self.unsettled = True
+        self._start(centroids)
 
-    centroids = property(lambda self: self.tensor.centroids)
+    def _made(self, name, dtype): # A column by the caller's function, or in memory
+        n, make = len(self.problem.points), self.column
+        return Column(n, dtype, device=self.device) if make is None else make(name, dtype, self.device)
+
+    def _start(self, centroids): self.inner = TensorEngine(self.problem, centroids)
+
+    centroids = property(lambda self: self.inner.centroids)
 
     def _due(self, part, old): # Rows of a batch whose margin may be used up; None for all
-        left = self.tensor.drift.lost_at_most().index_select(0, old)
+        lost = torch.as_tensor(self.inner.drift.lost_at_most(), device=self.device)
+        left = lost.index_select(0, old)
         rows = (self.bounds[part].double() <= left).nonzero()[:, 0]
         return None if len(rows) > .7 * len(old) else rows
 
     def _search(self, problem, hint): # Labels, and when their margins are used up
-        for user in (self.tensor, self.tensor.search, self.tensor.running): user.problem = problem
-        found = self.tensor.search(self.centroids, None, None if self.unsettled else hint)
-        labels, margins = self.tensor._margins(found, None)
-        lost = self.tensor.drift.lost_at_least().index_select(0, labels)
+        for user in (self.inner, self.inner.search, self.inner.running): user.problem = problem
+        found = self.inner.search(self.centroids, None, None if self.unsettled else hint)
+        labels, margins = self.inner._margins(found, None)
+        lost = self.inner.drift.lost_at_least().index_select(0, labels)
         return labels, _floor32(margins + lost)
 
     def _begin(self, batch, part): # The first labels of a batch
         labels, self.bounds[part] = self._search(self.problem.part(batch), None)
-        self.tensor.running.move(None, labels, 1)
+        self.inner.running.move(None, labels, 1)
         self.labels[part] = labels
         return batch.n_rows, batch.n_rows
 
@@ -203,8 +208,8 @@ class StreamedEngine:
         labels, used_up_at = self._search(self.problem.part(batch, rows), before)
         moved = (labels != before).nonzero()[:, 0]
         if len(moved):
-            self.tensor.running.move(moved, labels.index_select(0, moved), 1)
-            self.tensor.running.move(moved, before.index_select(0, moved), -1)
+            self.inner.running.move(moved, labels.index_select(0, moved), 1)
+            self.inner.running.move(moved, before.index_select(0, moved), -1)
             self.labels[part] = labels if rows is None else old.scatter(0, rows, labels)
         if rows is not None: used_up_at = self.bounds[part].scatter_(0, rows, used_up_at)
         self.bounds[part] = used_up_at
@@ -218,8 +223,8 @@ class StreamedEngine:
         self.first, self.unsettled = False, change.n_changed > len(self.problem.points) // 2
         return change
 
-    def totals(self): return self.tensor.totals()
-    def update(self, centroids): self.tensor.update(centroids)
+    def totals(self): return self.inner.totals()
+    def update(self, centroids): self.inner.update(centroids)
 
     def close(self):
-        for column in (self.labels, self.bounds): column.close()
+        for made in (self.labels, self.bounds): made.close()
