@@ -8,6 +8,9 @@ from clusterlearn.batches import as_batches, is_batched
 from clusterlearn.data import blobs
 from clusterlearn.kmeans.empty import refill_farthest
 from clusterlearn.kmeans.lloyd import count_empty, k_means
+from clusterlearn.kmeans import streamed
+from clusterlearn.kmeans.engines.streamed import StreamedEngine
+from clusterlearn.kmeans.engines.swept import SweptEngine
 from clusterlearn.kmeans.streamed import k_means_streamed, refill_streamed
 from clusterlearn.parts import InOrder
 
@@ -143,8 +146,12 @@ cases = {
 
 @pytest.mark.parametrize('weighted', [False, True])
 @pytest.mark.parametrize('case', cases)
-def test_labels_and_inertia_as_in_memory(points, case, weighted):
+@pytest.mark.parametrize('engine', [StreamedEngine, SweptEngine])
+def test_labels_and_inertia_as_in_memory(points, case, weighted, engine, monkeypatch):
     x = cases[case](points)
+    if engine is SweptEngine and x.dtype == torch.bfloat16:
+        pytest.skip('compiled code reads float32 and float64')
+    monkeypatch.setattr(streamed, '_engine', lambda *_: engine)
     w = (
         torch.randint(4, (len(x),), generator=torch.Generator().manual_seed(2))
         if weighted
@@ -159,8 +166,10 @@ def test_labels_and_inertia_as_in_memory(points, case, weighted):
         assert got.n_iter == want.n_iter and count_empty(got) == count_empty(want)
 
 
+@pytest.mark.parametrize('engine', [StreamedEngine, SweptEngine])
 @pytest.mark.parametrize('weighted', [False, True])
-def test_empty_clusters_get_the_points_that_they_get_in_memory(points, weighted):
+def test_empty_clusters_as_in_memory(points, weighted, engine, monkeypatch):
+    monkeypatch.setattr(streamed, '_engine', lambda *_: engine)
     x, g = points.round().double(), torch.Generator().manual_seed(4)
     w = torch.randint(3, (len(x),), generator=g).double() if weighted else None
     far = torch.cat([x[:10], x[:15] + 1e5])
@@ -379,6 +388,36 @@ def test_rows_in_order_cost_one_pass(points):
     assert len(passes) == 1 and torch.equal(flow[5:9], points[5:9]) and len(passes) == 2
 
 
+@pytest.mark.parametrize('engine', [StreamedEngine, SweptEngine])
+@pytest.mark.parametrize('labels', [False, True])
+def test_what_is_kept_in_files_is_kept_exactly(
+    sources, points, engine, labels, monkeypatch, tmp_path
+):
+    "Bounds in files, batches that are calm, batches that are skipped"
+    monkeypatch.setattr(streamed, '_engine', lambda *_: engine)
+    x = points[points[:, 0].argsort()]
+    np.save(tmp_path / 'x.npy', x.numpy())
+    how = dict(init=x[::100], tol=0)
+    want = k_means(x, 20, engine='plain', **how)
+    searched = []
+    for budget in (2**15 if labels else 2**17, 2**24):
+        out = tmp_path / 'l.npy' if labels else None
+        budget = 48_100 if not labels and budget == 2**17 else budget  # labels only just fit
+        got = k_means_streamed(
+            tmp_path / 'x.npy',
+            20,
+            engine='streamed',
+            budget=budget,
+            sample_size=20,
+            labels_out=out,
+            **how,
+        )
+        assert torch.equal(got.labels.long(), want.labels) and got.n_iter == want.n_iter
+        searched.append([i.n_searched for i in got.history])
+    assert min(searched[0]) < 400
+    assert sorted(p.name for p in tmp_path.iterdir()) == (['l.npy'] if labels else []) + ['x.npy']
+
+
 memory = """
 import re, sys, numpy as np
 from pathlib import Path
@@ -386,7 +425,7 @@ from clusterlearn.kmeans.streamed import k_means_streamed
 def status(name):
     return int(re.search(name + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024
 folder, budget = Path(sys.argv[1]), int(sys.argv[2]) * 2**20
-def run(x): return k_means_streamed(x, 8, engine='streamed', max_iter=2, budget=budget,
+def run(x): return k_means_streamed(x, 8, engine='streamed', max_iter=1, budget=budget,
                                     random_state=0, labels_out=folder/'labels.npy')
 g = np.random.default_rng(0)
 run(lambda: np.random.default_rng(0).standard_normal((4, 5000, 64)))

@@ -41,17 +41,18 @@ def _whole(x, b): # All points; a map stays one
     for batch in b.walk(): points[batch.start:batch.start + batch.n_rows] = batch.read()
     return points
 
-_each = 20 # Bytes for each point: label and result 4 + 8, bounds 4 + 4
+_label = 4 + 8 # Bytes of a label and of the result's
 
 def _check_labels(n, budget, labels_out): # Whether the labels of n points have a place
-    if n is None or labels_out is not None or n * _each <= budget // 2: return
-    raise ValueError(f"labels and bounds of {n:,} points need {n * _each / 2**20:,.0f} MB, more than "
-                     f"half of the budget of {budget / 2**20:,.0f} MB: k_means_streamed(..., "
-                     "labels_out='labels.npy') keeps them in files, budget= allows more memory")
+    if n is None or labels_out is not None or n * _label <= budget // 2: return
+    raise ValueError(f"the labels of {n:,} points need {n * _label / 2**20:,.0f} MB, more than half "
+                     f"of the budget of {budget / 2**20:,.0f} MB: k_means_streamed(..., "
+                     "labels_out='labels.npy') keeps them in a file, budget= allows more memory")
 
-def _columns(n, budget, labels_out, folder, run): # What makes labels and bounds, and where
+def _columns(n, budget, labels_out, folder, each, run): # Makes labels and bounds where they fit
+    fits = n * (each + (_label if labels_out is None else 0)) <= budget // 2
     def column(name, dtype, device):
-        in_file = labels_out is not None if name == "labels" else n * _each > budget // 2
+        in_file = labels_out is not None if name == "labels" else not fits
         return Column(n, dtype, folder/f"{name}-{run}.npy" if in_file else None, device)
     return column
 
@@ -168,7 +169,8 @@ def _in_batches(b, k, labels_out, folder, budget, sample_size, *, init, n_init, 
     problem = measure_batches(b, sample_weight, Reservoir(size, _aside(g)))
     _check_labels(b.n_rows, budget, labels_out)                   # a flow is counted by now
     starts = _starts(problem, k, init, n_init, g)
-    columns, make = partial(_columns, b.n_rows, budget, labels_out, folder), _engine(problem, k)
+    make = _engine(problem, k)
+    columns = partial(_columns, b.n_rows, budget, labels_out, folder, make.bytes_each)
     run = partial(lloyd, tol=tol * problem.variance, refill=refill)
     r, path = _best_run(problem, make, starts, columns, run, max_iter, verbose, callback)
     return r if labels_out is None else _publish(r, labels_out, path)

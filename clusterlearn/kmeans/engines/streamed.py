@@ -40,6 +40,14 @@ class Column:
             self.file.seek(self.begin + part.start * self.dtype.itemsize)
             values.cpu().numpy().astype(self.dtype).tofile(self.file)
 
+    def array(self, part):
+        "A slice as an array: what is in memory itself, or a copy of what is in the file."
+        return (self.held[part] if self.path is None else self[part].cpu()).numpy()
+
+    def put(self, part, values):
+        "Write back what `array` gave, if it was a copy."
+        if self.path is not None: self[part] = torch.from_numpy(values)
+
     def tensor(self):
         "All of them: a copy of what is in memory, or a private map of the file."
         if self.path is None: return self.held.long()
@@ -115,15 +123,16 @@ class StreamedProblem(Problem):
 
     def expand(self, labels): return labels.tensor() if isinstance(labels, Column) else labels
 
-    def part(self, batch, rows=None):
-        "A `Problem` of these rows of a batch, None for all."
+    def part(self, batch, rows=None, squares=None):
+        "A `Problem` of these rows of a batch, None for all; measures `squares` if none are given."
         x = self.points.scaled(batch.read(rows))
         w = self.weights
         if w is not None: w = w[batch.start:batch.start + batch.n_rows]
         if w is not None and rows is not None: w = w.index_select(0, rows)
-        lengths = [torch.linalg.vector_norm(p - self.mean, dim=1) for _, p in pieces(x)]
-        return Problem(x, w, x, w, None, None, 1., self.mean,
-                       torch.cat(lengths).square_().float(), 0., 0.)
+        if squares is None:
+            lengths = [torch.linalg.vector_norm(p - self.mean, dim=1) for _, p in pieces(x)]
+            squares = torch.cat(lengths).square_().float()
+        return Problem(x, w, x, w, None, None, 1., self.mean, squares, 0., 0.)
 
 # %% ../../../nbs/74c_kmeans_streamed.ipynb #83a672af
 def _one_pass(points, weights, sample): # Moments without and with weights, and both ends
@@ -166,10 +175,12 @@ def _floor32(v): # float32 numbers that are not above v (float64, not negative)
 class StreamedEngine:
     "Hamerly's bounds (2010) on batches: an iteration is a pass, which skips what cannot change"
     name = "streamed"
+    bytes_each, bound_dtype = 4, np.float32 # Kept for each point beside its label; of the bounds
 
     def __init__(self, problem, centroids, precision="exact", deterministic=False, column=None):
         self.problem, self.device, self.column = problem, problem.points.device, column
-        self.labels, self.bounds = self._made("labels", np.int32), self._made("bounds", np.float32)
+        self.labels = self._made("labels", np.int32)
+        self.bounds = self._made("bounds", self.bound_dtype)
         self.first = self.unsettled = True
         self._start(centroids)
 

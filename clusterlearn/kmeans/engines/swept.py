@@ -14,66 +14,60 @@ from .kernels import State
 from .streamed import StreamedEngine
 from ..protocol import Problem
 
-# %% ../../../nbs/74e_kmeans_swept.ipynb #51d50596
-def _ceil32(v): # float32 numbers that are not below v, a float64 array
-    return (v + np.abs(v) * 2.**-22).astype(np.float32)
-
-def _floor32(v): return -_ceil32(-v)
-
+# %% ../../../nbs/74e_kmeans_swept.ipynb #295a0eb2
 class SweptEngine(StreamedEngine):
     "The streamed engine with compiled code; float32 or float64 in main memory"
+    bytes_each, bound_dtype = 20, np.float64
 
     def _start(self, centroids):
-        p, d = self.problem, self.problem.points.shape[1]
-        most = max(b.n_rows for b in p.points.batches.walk()) if p.points.batches.parts else 2**16
-        empty = torch.empty(most, d, dtype=p.points.dtype)        # tells how many threads pay
-        typical = p.squares.expand(most)
-        stub = Problem(empty, None, empty, None, None, None, 1., p.mean, typical, 0., 0.)
-        self.inner = CompiledEngine(stub, centroids)
-        self.upper = self._made("upper", np.float32)
+        p, batches = self.problem, self.problem.points.batches
+        most = max(b.n_rows for b in batches.walk()) if batches.parts else 2**16
+        empty = torch.empty(most, p.points.shape[1], dtype=p.points.dtype)   # how many threads pay
+        stub = Problem(empty, None, empty, None, None, None, 1., p.mean, p.squares, 0., 0.)
+        self.inner, self.calm = CompiledEngine(stub, centroids), {}
+        self.upper = self._made("upper", np.float64)
+        self.squares = self._made("squares", np.float32)
 
-    def _sweep(self, part, batch, labels, rows=None): # Change, labels and bounds of these rows
-        x = self.problem.part(batch, rows)
-        bounds = np.full(len(labels), -np.inf), np.zeros(len(labels))
-        if not self.first: bounds = [self._kept(c, part, rows) for c in (self.bounds, self.upper)]
-        state = State(labels.numpy().astype(np.uint32), *bounds)
-        weights = np.empty(0) if x.weights is None else x.weights.numpy()
-        self.inner.rows = self.inner.rows._replace(
-            x=x.points.contiguous().numpy(), squares=x.squares.numpy(), weights=weights)
-        self.inner.state, self.inner.first = state, self.first
-        return self.inner.assign(), state
+    def _sweep(self, problem, *state): # Change; INOUT labels, margins and upper bounds
+        x, w = problem.points.contiguous().numpy(), problem.weights
+        weights = np.empty(0) if w is None else w.numpy()
+        self.inner.rows = self.inner.rows._replace(x=x, squares=problem.squares.numpy(),
+                                                   weights=weights)
+        self.inner.state, self.inner.first = State(state[0].view(np.uint32), *state[1:]), self.first
+        return self.inner.assign()
 
-    def _kept(self, column, part, rows):
-        v = column[part]
-        return (v if rows is None else v.index_select(0, rows)).double().numpy()
-
-    def _keep(self, part, state, rows=None):
-        upper = _ceil32(state.upper)
-        bounds = _floor32(state.used_up_at - (upper - state.upper))
-        labels = state.labels.astype(np.int64)
-        for column, new in ((self.labels, labels), (self.bounds, bounds), (self.upper, upper)):
-            new = torch.from_numpy(new)
-            if rows is not None:
-                kept = column[part]
-                new = kept.scatter_(0, rows, new.to(kept.dtype))
-            column[part] = new
-
-    def _begin(self, batch, part):
-        change, state = self._sweep(part, batch, torch.zeros(batch.n_rows, dtype=torch.int64))
-        self._keep(part, state)
+    def _all(self, batch, part): # Sweeps a whole batch
+        columns = self.labels, self.bounds, self.upper
+        state = [c.array(part) for c in columns]
+        if self.first:
+            state[1].fill(-np.inf)
+            problem = self.problem.part(batch)
+            self.squares[part] = problem.squares
+        else: problem = self.problem.part(batch, squares=self.squares[part])
+        change = self._sweep(problem, *state)
+        for c, v in zip(columns, state): c.put(part, v)
+        self.calm[batch.start] = change.n_searched < .1 * batch.n_rows
         return change
+
+    _begin = _all
 
     def _follow(self, batch, part):
-        old = self.labels[part].long()
-        rows = self._due(part, old)
-        if rows is not None and not len(rows): return 0, 0
-        change, state = self._sweep(part, batch, old if rows is None else old[rows], rows)
-        self._keep(part, state, rows)
+        if not self.calm[batch.start]: return self._all(batch, part)
+        columns = self.labels, self.bounds, self.upper
+        rows = self._due(part, self.labels[part].long())
+        if rows is None: return self._all(batch, part)
+        if not len(rows): return 0, 0
+        state = [c.array(part) for c in columns]
+        some = [v[rows.numpy()] for v in state]
+        squares = self.squares[part].index_select(0, rows)
+        change = self._sweep(self.problem.part(batch, rows, squares), *some)
+        for c, v, new in zip(columns, state, some):
+            v[rows.numpy()] = new
+            c.put(part, v)
+        self.calm[batch.start] = change.n_searched < .1 * batch.n_rows
         return change
-
-    def totals(self): return self.inner.totals()
 
     def close(self):
         super().close()
         self.inner.close()
-        self.upper.close()
+        for made in (self.upper, self.squares): made.close()
