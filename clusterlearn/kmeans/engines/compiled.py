@@ -67,7 +67,8 @@ class CompiledEngine:
 
     def _fastest(self): # With fewer than 192, placing the points costs what the look saves
         k, moves = len(self.centroids), self.drift.moves
-        if k < 192 or self.first: return Fast(self.none, self.centered[:0], self.bias[:0], moves[:0])
+        if k < 192 or self.first:
+            return Fast(self.none, self.centered[:0], self.bias[:0], moves[:0])
         sizes = 2 ** np.arange(5, k.bit_length() - 1)
         order = np.argsort(-moves, kind="stable")
         ids = order[:sizes[-1]].astype(np.uint32)
