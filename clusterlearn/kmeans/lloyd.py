@@ -17,6 +17,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 
+from ..batches import is_batched
 from ..checks import as_count, as_generator, without_autocast
 from .protocol import KMeansResult, lloyd, make_problem
 from .seeding import initial_centroids
@@ -140,7 +141,7 @@ def _engine_of(engine, precision, deterministic): # What makes an engine from pr
 # %% ../../nbs/26_kmeans_lloyd.ipynb #9814d130
 @without_autocast
 def k_means(
-    x, # Points, shape (n, d), on any device: a tensor, an array, a list, a data frame
+    x, # Points, shape (n, d), on any device: a tensor, an array, a list, a frame, or batches
     n_clusters:int, # Number of clusters, k
     *, init="k-means++", # As in `initial_centroids`: a name, centroids (k, d) or a function
     n_init:int=1, # Starts; the lowest inertia is kept, the first of those equal but for rounding
@@ -157,6 +158,7 @@ def k_means(
     metric:str="euclidean", # "cosine": directions, and the inertia is the sum of 1 - cos
 )->KMeansResult: # `centroids` (k, d), `labels` (n,), `inertia`, `n_iter`, `converged`, `history`
     "Exact k-means (Lloyd 1982); `ValueError` or `TypeError` names a bad argument."
+    if is_batched(x): return resolve_name("clusterlearn.kmeans.streamed:k_means_streamed")(**vars())
     n_init, max_iter = as_count(n_init, "n_init"), as_count(max_iter, "max_iter")
     _check_choices(init, n_init, tol, empty, precision, engine)
     space, g = _space(metric), as_generator(random_state)
