@@ -50,7 +50,8 @@ _no_author = set('''NeurIPS Wiley In Since From Until By January February March 
     August September October November December'''.split())
 
 def _bare(name): # Without accents
-    return ''.join(c for c in unicodedata.normalize('NFKD', name or '') if not unicodedata.combining(c))
+    parts = unicodedata.normalize('NFKD', name or '')
+    return ''.join(c for c in parts if not unicodedata.combining(c))
 
 def meant(first, second, year, root=root):
     "The keys of the entries that a mention may mean"
@@ -58,8 +59,8 @@ def meant(first, second, year, root=root):
     def means(e):
         names = [_bare(a[0]) for a in e.authors]
         pair = not second or len(names) == 2 and second == names[1]
-        return e.year == year and (first == e.fields.get('shorttitle') or first == names[0] and pair)
-    return [e.key for e in known(root) if means(e)]
+        return first == e.fields.get('shorttitle') or first == names[0] and pair
+    return [e.key for e in known(root) if e.year == year and means(e)]
 
 def mentions(words, root=root):
     "Each name with a year in `words`: the match, and the keys that it may mean"

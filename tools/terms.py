@@ -41,12 +41,15 @@ def here(number, root=root):
 # Not a term although it holds one; titles in italics; and the readings at the end stay as they are.
 _whole = r'[Mm]ean[ -]shift|[Ee]ngine\srooms?|(?<!\*)\*[^*\s][^*\n]*\*(?!\*)'
 
-def linked(text, number, seen, root=root):
-    "Markdown with the terms linked that are not in `seen`, which grows"
+@lru_cache(None)
+def _search(number, root): # A pattern with a group for each term of a chapter, and their ids
     forms = here(number, root)
     named = [f'(?P<t{i}>{_pattern(f)})' for i,f in enumerate(forms)]
-    which = re.compile('|'.join([*named, _whole]))
-    ids = list(forms.values())
+    return re.compile('|'.join([*named, _whole])), list(forms.values())
+
+def linked(text, number, seen, root=root):
+    "Markdown with the terms linked that are not in `seen`, which grows"
+    which,ids = _search(number, root)
     def one(m):
         id = ids[int(m.lastgroup[1:])] if m.lastgroup else None
         if id is None or id in seen: return m[0]
