@@ -11,7 +11,7 @@ page,notebook = 'glossary','nbs/54_glossary.ipynb'
 only = {'update': '2', 'restart': '2', 'potential': '2', 'margin': '27', 'engine': '2[567]',
         'kernel': '1', 'shift': '1', 'mode': '1', 'density': '[13]', 'noise': '3', 'tile': '30',
         'recall': '31', 'certificate': '27|30', 'stability': '33', 'assignment': '2|52|53',
-        'label': '[0-4]', 'scatter': '22'}
+        'label': '[0-4]', 'scatter': '22', 'estimator': '4', 'gap': '41'}
 
 def headings(text):
     "The terms of a page of markdown: the words of each heading below a topic, and its id"
