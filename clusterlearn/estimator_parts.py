@@ -19,7 +19,8 @@ from .estimator_base import Estimator, give_back, read_points, tensor_like
 
 # %% ../nbs/63c_estimator_parts.ipynb #fb8a4840
 FITS = {name: f"clusterlearn.{room}:{name}" for room, names in {
-    "estimator_kmeans": ("assign_labels", "count_starts", "fit_k_means", "fit_mean_shift"),
+    "estimator_kmeans": ("assign_labels", "count_starts", "fit_k_means", "sample_size",
+                         "fit_mini_batch", "fit_batch", "fit_mean_shift"),
     "estimator_density": ("is_euclidean", "fit_dbscan", "fit_hdbscan", "centers_of",
                           "nearest_of", "within_of", "graph_of"),
     "density.hdbscan_select": ("cut_labels",)}.items() for name in names}
