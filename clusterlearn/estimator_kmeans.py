@@ -10,6 +10,7 @@ import contextlib
 import warnings
 from pkgutil import resolve_name
 
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from torch import Tensor
@@ -47,6 +48,12 @@ def _check_start(init, x, k): # Centroids of the right shape, as numbers
                                           f"not match the {what} {need}.")
     return c
 
+@contextlib.contextmanager
+def _quiet(): # scikit-learn warns of empty clusters in the end, not of equal starts
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewDistinctPoints)
+        yield
+
 def _start_of(model, X, x, w, random): # What `k_means` takes as init
     init, k = model.init, model.n_clusters
     if callable(init):
@@ -54,7 +61,8 @@ def _start_of(model, X, x, w, random): # What `k_means` takes as init
             init(give_back(x, X), k, random_state=random), x, k)
     if not isinstance(init, str): return _check_start(init, x, k)
     rows, v = distinct_rows(x, w)
-    if len(rows) < k: rows, v = x, w
+    if len(rows) < k:                         # each is a start, and the others are copies
+        return lambda x, k, random_state: rows[torch.arange(k, device=x.device) % len(rows)]
     return lambda x, k, random_state: initial_centroids(
         rows, k, str(init), sample_weight=v, random_state=random_state)
 
@@ -109,8 +117,7 @@ def fit_k_means(
 )->KMeansResult:
     "Run `k_means` with the parameters of a model."
     random, say = check_random_state(model.random_state), _Printed() if model.verbose else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FewDistinctPoints)
+    with _quiet():
         r = k_means(x, model.n_clusters, init=_start_of(model, X, x, w, random), n_init=n_init,
                     max_iter=model.max_iter, tol=_tolerance(model.tol, x, w), sample_weight=w,
                     random_state=random.randint(2**31 - 1), callback=say)
@@ -129,8 +136,8 @@ def sample_size(
     n:int, # How many points there are
 )->int:
     "How many points the starts are drawn from; scikit-learn's rule and warning."
-    k, size = model.n_clusters, model.init_size
-    if size is None: size = 3 * model.batch_size if 3 * model.batch_size >= k else 3 * k
+    k, size, batch = model.n_clusters, model.init_size, as_count(model.batch_size, "batch_size")
+    if size is None: size = 3 * batch if 3 * batch >= k else 3 * k
     elif as_count(size, "init_size") < k:
         warnings.warn(f"init_size={size} should be larger than n_clusters={k}. Setting it to "
                       f"{3 * k}.", RuntimeWarning)
@@ -158,7 +165,7 @@ def fit_mini_batch(
     "Run `mini_batch_k_means` with the parameters of a model."
     steps = model.max_iter * len(x) // min(model.batch_size, len(x))
     def say(step, square, centroids): print(f"Minibatch step {step}/{steps}: mean inertia {square}")
-    r = mini_batch_k_means(
+    with _quiet(): r = mini_batch_k_means(
         x, model.n_clusters, init=_first_batch(model, X, x, w, size == len(x)), n_init=n_init,
         batch_size=model.batch_size, max_iter=model.max_iter, init_size=size, tol=model.tol,
         max_no_improvement=model.max_no_improvement, sample_weight=w, random_state=_seed(model),
@@ -180,9 +187,9 @@ def fit_batch(
     "One step of mini-batch k-means."
     ratio = model.reassignment_ratio
     if not hasattr(model, "cluster_centers_"):
-        state = mini_batch_state(x, model.n_clusters, init=_first_batch(model, X, x, w, True),
-                                 n_init=n_init, sample_weight=w, reassignment_ratio=ratio,
-                                 random_state=_seed(model))
+        with _quiet(): state = mini_batch_state(
+            x, model.n_clusters, init=_first_batch(model, X, x, w, True), n_init=n_init,
+            sample_weight=w, reassignment_ratio=ratio, random_state=_seed(model))
     else: state = MiniBatchState(
         tensor_like(model.cluster_centers_, x).double(), tensor_like(model._counts, x).double(),
         origin_of(x), ratio, as_generator(_seed(model, model.n_steps_)), model.n_steps_,

@@ -77,7 +77,9 @@ class KMeans(_Weighted):
 
 # %% ../nbs/40_estimators.ipynb #0ca421c8
 class _Batches(_Weighted): # What mini-batches learn
-    def _learn(self, X, x, state): # Centroids and what the next batch needs
+    def _learn(self, X, x, state, r=None): # Centroids, what the next batch needs, and a result
+        if r is not None: self.inertia_, self.n_iter_ = r.inertia, r.n_iter
+        if r is not None and self.compute_labels: self.labels_ = give_back(r.labels, X)
         self.cluster_centers_ = give_back(state.centroids.to(x.dtype), X)
         self._counts, self._n_since = give_back(state.counts, X), state.n_since
         self.n_steps_ = state.n_steps
@@ -112,7 +114,6 @@ class MiniBatchKMeans(_Batches):
         n_init="auto", # Starts; auto: 3 for random ones, else 1
         reassignment_ratio=.01, # Counts below this share of the largest: start anew
     ): keep(self, locals())
-
     def fit(self, X, y=None, sample_weight=None):
         "Find centroids and labels from batches drawn at random."
         x = read_points(self, X, reset=True)
@@ -120,9 +121,7 @@ class MiniBatchKMeans(_Batches):
         self._init_size = fit_of("sample_size")(self, len(x))
         r = fit_of("fit_mini_batch")(self, X, x, read_weights(sample_weight, x), self._n_init,
                                      self._init_size)
-        self.inertia_, self.n_iter_ = r.inertia, r.n_iter
-        if self.compute_labels: self.labels_ = give_back(r.labels, X)
-        return self._learn(X, x, r.state)
+        return self._learn(X, x, r.state, r)
 
 # %% ../nbs/40_estimators.ipynb #fc43f582
 class MeanShift(ModeModel):

@@ -327,7 +327,8 @@ def test_files_are_whole_or_not_there(tmp_path):
     (KMeans(0), 'n_clusters=0'), (KMeans(2.5), 'n_clusters=2.5'), (KMeans(n_init='many'), 'n_init'),
     (KMeans(init='best'), 'init='), (KMeans(algorithm='full'), 'algorithm='),
     (KMeans(tol=-1.), 'tol='), (MeanShift(bandwidth=-1.), 'bandwidth=-1'),
-    (DBSCAN(eps=0.), 'eps=0'), (MiniBatchKMeans(batch_size=0), 'batch_size=0'), (DBSCAN(min_samples=0), 'min_samples=0'), (HDBSCAN(min_cluster_size=1), 'min_cluster_size'),
+    (DBSCAN(eps=0.), 'eps=0'), (MiniBatchKMeans(batch_size=0), 'batch_size=0'),
+    (DBSCAN(min_samples=0), 'min_samples=0'), (HDBSCAN(min_cluster_size=1), 'min_cluster_size'),
     (HDBSCAN(cluster_selection_method='tree'), 'cluster_selection_method'),
     (HDBSCAN(store_centers='all'), 'store_centers'), (NearestNeighbors(p=1), 'p=1')], ids=str)
 def test_bad_parameters(model, error):
