@@ -11,6 +11,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
 
+import torch
 from torch import Tensor
 
 # %% ../nbs/87_algorithms.ipynb #0b86ec1e
@@ -40,7 +41,9 @@ class Found(NamedTuple):
     n_iter: int|None = None
     limited: bool = False  # It was stopped by max_iters
     frames: tuple = ()     # (iteration, points, labels, centroids), of every `every`-th point
+    table: dict|None = None # What --out writes instead of labels: columns of one length by name
     choice: object = None  # Of --k auto: the `KChoice`
+    metric: str = "euclidean"   # By which a point's nearest centroid is found
 
 class Algorithm(NamedTuple):
     "A row of the table."
@@ -49,9 +52,17 @@ class Algorithm(NamedTuple):
     options: tuple         # Of `Option`
     run: Callable          # From a `Task` to what was `Found`
     films: bool = True     # Can its iterations be shown?
+    clusters: bool = True  # Does it find clusters, or a table?
 
 # %% ../nbs/87_algorithms.ipynb #f3d88b64
 _inits = ("k-means++", "k-means||", "random", "random_partition")
+
+def _on(metric): # What points and centroids become before their distances are taken
+    from clusterlearn.kmeans.cosine import unit_rows
+    return unit_rows if metric == "cosine" else lambda p: p
+
+def _cost_by(metric, inertia): # The fact that the report shows
+    return {"sum of 1-cos" if metric == "cosine" else "WCSS": inertia}
 
 def _least(least, what): # A check of whole numbers
     return lambda v: None if v >= least else f"at least {least} {what} is needed"
@@ -65,7 +76,7 @@ def _choose_k(task): # The number of clusters, and its choice if it was not give
     if len(task.x) < 4: raise ValueError(f"--k auto compares 2 with 3, and so on: {len(task.x)} "
                                          "points are too few; say --k 1")
     few = min(10_000, max(1_000, 2_000_000 // task.x.shape[1]))    # of wide data, fewer points
-    choice = choose_k(task.x, max_points=few, random_state=task.seed)
+    choice = choose_k(_on(task.options.metric)(task.x), max_points=few, random_state=task.seed)
     return choice.k, choice
 
 def _k_means(task): # k-means, by the public function
@@ -73,7 +84,8 @@ def _k_means(task): # k-means, by the public function
     from clusterlearn.kmeans.lloyd import k_means
     from clusterlearn.kmeans.seeding import initial_centroids
     o, x, starts, steps = task.options, task.x, [], []
-    shown, (k, choice) = x[::task.every] if task.every else x[:0], _choose_k(task)
+    metric = o.metric or "euclidean"
+    on, shown, (k, choice) = _on(metric), x[::task.every] if task.every else x[:0], _choose_k(task)
     chosen = choice is not None and not (o.init or o.n_init)       # go on from its centroids
     def start(x, n_clusters, random_state):
         if chosen: return starts.append(choice.centroids.to(x)) or starts[-1]
@@ -85,19 +97,20 @@ def _k_means(task): # k-means, by the public function
     def moved(iteration, centroids, labels):
         if task.bar is not None: task.bar.update()
         if task.every: steps.append(centroids.to(x).clone())
-    args = dict(max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
+    args = dict(metric=metric, max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
                 callback=moved if task.every or task.bar is not None else None)
     init = start if task.every or chosen else o.init or "k-means++"   # a film shows its start
     r = k_means(x, k, init=init, n_init=o.n_init or 1, random_state=task.seed, **args)
     if task.every and len(starts) > 1:
-        cost = [nearest(x, c)[1].double().square().sum().item() for c in starts]
+        half = .5 if metric == "cosine" else 1.
+        cost = [half * nearest(on(x), on(c))[1].double().square().sum().item() for c in starts]
         best = min(range(len(cost)), key=lambda i: abs(cost[i] - r.history[0].inertia))
         steps.clear()
         r, starts = k_means(x, k, init=starts[best], **args), [starts[best]]
     states = [*starts[:1], *steps[:-1], r.centroids] if task.every else []
-    frames = tuple((i, shown, nearest(shown, c)[0], c) for i, c in enumerate(states))
-    facts = {"WCSS": r.inertia}
-    return Found(r.labels, r.centroids, facts, r.n_iter, not r.converged, frames, choice)
+    frames = tuple((i, shown, nearest(on(shown), on(c))[0], c) for i, c in enumerate(states))
+    return Found(r.labels, r.centroids, _cost_by(metric, r.inertia), r.n_iter, not r.converged,
+                 frames, choice=choice, metric=metric)
 
 # %% ../nbs/87_algorithms.ipynb #6d813191
 def _mean_shift(task): # Mean shift, by the public function
@@ -134,11 +147,25 @@ def _hdbscan(task): # HDBSCAN, by the public function
     r = hdbscan(task.x, task.options.min_cluster_size or 5)
     return Found(r.labels, None, {})
 
+# %% ../nbs/87_algorithms.ipynb #nbrs8702
+def _neighbors(task): # The k nearest, or all within a radius, by the public function
+    from clusterlearn.neighbors.search import neighbors
+    o, n = task.options, len(task.x)
+    k = 10 if o.k is None and o.radius is None else o.k
+    r = neighbors(task.x, k=k, radius=o.radius)
+    counts = torch.full((n,), k) if k else r.indptr.diff().cpu()
+    table = {"row": torch.arange(n).repeat_interleave(counts),
+             "neighbor": r.indices.flatten().cpu(), "distance": r.distances.flatten().cpu()}
+    if k: facts = {"k": k, "k-distance": r.distances[:, -1].double().median().item()}
+    else: facts = {"radius": o.radius, "per point": len(r.indices) / n}
+    return Found(torch.full((n,), -1), None, facts, table=table)
+
 # %% ../nbs/87_algorithms.ipynb #d7b0da2c
 def _zero_or_more(v): # Checks give what is wrong, or None
     return None if 0 <= v < float("inf") else "zero or a number above it is needed"
 def _radius(v): return None if 0 < v < float("inf") else "a radius above zero is needed"
 def _known_init(v): return None if v in _inits else f"choose {', '.join(_inits)}"
+def _known_metric(v): return None if v in ("euclidean", "cosine") else "choose euclidean or cosine"
 
 algorithms = {
     "kmeans": Algorithm("k-means", "k round clusters around centroids (Lloyd 1982)", (
@@ -148,6 +175,7 @@ algorithms = {
                _known_init),
         Option("--n-init", int, "Starts, of which the lowest WCSS is kept (default: 1)",
                _least(1, "start")),
+        Option("--metric", str, "euclidean (default), or cosine: directions", _known_metric),
         Option("--tol", float, "Stop below this relative shift; 0: at rest (default: 1e-4)",
                _zero_or_more)), _k_means),
     "meanshift": Algorithm("mean shift", "peaks of the density; finds how many (Comaniciu 2002)", (
@@ -162,6 +190,11 @@ algorithms = {
     "hdbscan": Algorithm("HDBSCAN", "groups of any density; noise is -1 (Campello 2013)", (
         Option("--min-cluster-size", int, "Points of the smallest group (default: 5)",
                _least(2, "points")),), _hdbscan, films=False),
+    "neighbors": Algorithm("neighbours", "the nearest rows of each row, as a table for --out", (
+        Option("--k", int, "How many of each row, itself included (default: 10)",
+               _least(1, "neighbour")),
+        Option("--radius", float, "All at most so far away, instead of k", _zero_or_more)),
+        _neighbors, films=False, clusters=False),
 }
 
 # %% ../nbs/87_algorithms.ipynb #32d61ff5

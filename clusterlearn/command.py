@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .algorithms import Found, Task, _option_name, algorithms
+from .algorithms import Found, Task, _cost_by, _on, _option_name, algorithms
 from .checks import check_n_clusters
 from .columns import Loaded
 from .data import blobs
@@ -84,8 +84,10 @@ def _predict(model, data): # Labels by the nearest centroid of a model
     from clusterlearn.distance import nearest
     began, mean, spread = time.perf_counter(), model.mean.double(), model.spread.double()
     x, c = ((p.double() - mean) / spread for p in (data.points, model.centroids))
-    labels, far = nearest(x, c)
-    found = Found(labels, model.centroids.to(data.points), {"WCSS": far.square().sum().item()})
+    on, half = _on(model.metric), .5 if model.metric == "cosine" else 1.
+    labels, far = nearest(on(x), on(c))
+    found = Found(labels, model.centroids.to(data.points),
+                  _cost_by(model.metric, half * far.square().sum().item()), metric=model.metric)
     return found, time.perf_counter() - began, 0
 
 # %% ../nbs/89a_command.ipynb #3718afba
@@ -110,6 +112,9 @@ def _check_together(name, o): # Options that need or exclude each other
     a = algorithms[name]
     if o.append and (not o.out or Path(o.out).suffix.lower() not in (".csv", ".tsv")):
         raise ValueError("--append needs --out, a .csv or .tsv file")
+    if not a.clusters:
+        for f in ("append", "centroids", "plot", "animate", "model", "sort", "predict"):
+            if getattr(o, f): raise ValueError(f"--{f}: {a.title} are no clusters; use --out alone")
     if o.animate and not a.films:
         raise ValueError(f"--animate: {a.title} has no iterations to show")
     if o.predict is None: return
@@ -137,7 +142,8 @@ def _evaluated(result, o, model, device): # The indices, in the units of the dis
     mean, spread = (result.mean, result.spread) if model is None else (model.mean, model.spread)
     x = result.data.points if mean is None else (result.data.points - mean) / spread
     x = x.float() if device.type == "mps" else x
-    return evaluate(x.to(device), result.found.labels, random_state=o.seed or 0)
+    x = _on(result.found.metric)(x.to(device))
+    return evaluate(x, result.found.labels, random_state=o.seed or 0)
 
 def _result(name, o, data, model, device): # Cluster or predict, and number the clusters
     mean, spread = _scale(data.points) if o.standardize else (None, None)

@@ -102,7 +102,8 @@ def _facts(result): # The short table above the clusters, as lines
     cuda = result.device.type == "cuda"
     gpu = f" ({torch.cuda.get_device_name(result.device)})" if cuda else ""
     scaled = " (of the standardized columns)" if result.spread is not None else ""
-    facts = {"points": f"{n:,}{size}", "dimensions": d, "clusters": len(result.sizes)}
+    facts = {"points": f"{n:,}{size}", "dimensions": d}
+    if found.table is None: facts["clusters"] = len(result.sizes)
     if found.n_iter is not None: facts["iterations"] = f"{found.n_iter}{limit}"
     facts |= {name: _short(v) + scaled for name, v in found.facts.items()}
     facts |= {**_chosen(found.choice), **_indices(result.evaluation)}
@@ -118,6 +119,7 @@ def report_lines(
     coloured = result.data.shape and result.data.shape[2] == 3 and len(result.sizes)
     clusters = _palette(result, colourful) if coloured else _centres(result)
     files = ["", f"{'wrote':<12}{', '.join(map(str, written))}"] if written else []
+    if result.found.table is not None: return [*_facts(result), *files]
     return [*_facts(result), "", *clusters, *files]
 
 # %% ../nbs/88_report.ipynb #bf727e64
@@ -140,6 +142,9 @@ def report_json(
             "device": str(result.device), "columns": names_of(result.data),
             "sizes": result.sizes.tolist(), "centroids": result.centroids.tolist(),
             "no_cluster": int((found.labels < 0).sum()), "files": list(map(str, written))}
+    if found.table is not None:
+        for name in ("clusters", "sizes", "centroids", "no_cluster"): del told[name]
+        told["pairs"] = len(next(iter(found.table.values())))
     for name, v in (("choice", found.choice), ("evaluation", result.evaluation)):
         if v is not None: told[name] = _plain(v._asdict())
     told.get("choice", {}).pop("centroids", None)                # those above go on from them
