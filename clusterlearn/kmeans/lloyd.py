@@ -17,6 +17,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 
+from ..batches import is_batched
 from ..checks import as_count, as_generator, without_autocast
 from .protocol import KMeansResult, lloyd, make_problem
 from .seeding import initial_centroids
@@ -64,6 +65,12 @@ def _space(metric):
     if isinstance(metric, str) and metric in METRICS: return resolve_name(METRICS[metric])
     raise ValueError(f"metric={metric!r}: known are euclidean, {', '.join(METRICS)}")
 
+def _of_batches(x, metric, **options): # Points that need not fit into memory
+    if _space(metric).lloyd is lloyd:
+        return resolve_name("clusterlearn.kmeans.streamed:k_means_streamed")(x, **options)
+    raise ValueError(f"metric={metric!r} needs the points in memory: pass a tensor or an array, "
+                     "such as torch.cat(list(as_batches(points)))")
+
 # %% ../../nbs/26_kmeans_lloyd.ipynb #8f3b1a90
 class _Watch: # The loop's callback: tells the user's and moves the bar
     def __init__(self, callback, bar): self.callback, self.bar, self.stopped = callback, bar, False
@@ -109,7 +116,7 @@ def _check_choices(init, n_init, tol, empty, precision, engine): # ValueError na
                          "use n_init=1")
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #a27570b0
-def _problem_of(x, sample_weight, make): # The problem; where its results belong, if not here
+def _problem_of(x, sample_weight, make=make_problem): # And where its results belong, if not here
     home = x.device if isinstance(x, Tensor) and x.device.type == "mps" else None
     return make(x if home is None else x.cpu(), sample_weight), home   # mps: no float64
 
@@ -140,7 +147,7 @@ def _engine_of(engine, precision, deterministic): # What makes an engine from pr
 # %% ../../nbs/26_kmeans_lloyd.ipynb #9814d130
 @without_autocast
 def k_means(
-    x, # Points, shape (n, d), on any device: a tensor, an array, a list, a data frame
+    x, # Points, shape (n, d), on any device: a tensor, an array, a list, a frame, or batches
     n_clusters:int, # Number of clusters, k
     *, init="k-means++", # As in `initial_centroids`: a name, centroids (k, d) or a function
     n_init:int=1, # Starts; the lowest inertia is kept, the first of those equal but for rounding
@@ -157,6 +164,7 @@ def k_means(
     metric:str="euclidean", # "cosine": directions, and the inertia is the sum of 1 - cos
 )->KMeansResult: # `centroids` (k, d), `labels` (n,), `inertia`, `n_iter`, `converged`, `history`
     "Exact k-means (Lloyd 1982); `ValueError` or `TypeError` names a bad argument."
+    if is_batched(x): return _of_batches(**vars())
     n_init, max_iter = as_count(n_init, "n_init"), as_count(max_iter, "max_iter")
     _check_choices(init, n_init, tol, empty, precision, engine)
     space, g = _space(metric), as_generator(random_state)
