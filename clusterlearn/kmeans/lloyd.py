@@ -126,7 +126,7 @@ def _best(problem, make, run, starts, refills, max_iter, verbose, callback): # O
     return best
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #5fa516c0
-def _starts(x, k, init, n_init, sample_weight, g):
+def _starts(x, k, init, n_init, sample_weight, g): # First centroids of each run
     return [initial_centroids(x, k, init, sample_weight=sample_weight, random_state=g)
             for _ in range(n_init)]
 
@@ -138,8 +138,22 @@ def _engine_of(engine, precision, deterministic): # What makes an engine from pr
     make = engine if callable(engine) else resolve_name(ENGINES[engine])
     return lambda problem, c: make(problem, c, precision, deterministic)
 
-# %% ../../nbs/26_kmeans_lloyd.ipynb #9814d130
+# %% ../../nbs/26_kmeans_lloyd.ipynb #26f17000
 @without_autocast
+def _fit(x, n_clusters, init, n_init, max_iter, tol, sample_weight, random_state, empty, precision,
+         deterministic, verbose, callback, engine, metric): # What `k_means` does with points
+    n_init, max_iter = as_count(n_init, "n_init"), as_count(max_iter, "max_iter")
+    _check_choices(init, n_init, tol, empty, precision, engine)
+    space, g = _space(metric), as_generator(random_state)
+    problem, home = _problem_of(x, sample_weight, space.problem)
+    starts = _starts(problem.given, n_clusters, init, n_init, sample_weight, g)
+    starts = [space.start(c) for c in starts]
+    refills = [_refill(empty, g) for _ in starts]
+    make = _engine_of(engine, precision, deterministic)
+    run = partial(space.lloyd, max_iter=max_iter, tol=tol * problem.variance)
+    return _moved(_best(problem, make, run, starts, refills, max_iter, verbose, callback), home)
+
+# %% ../../nbs/26_kmeans_lloyd.ipynb #9814d130
 def k_means(
     x, # Points, shape (n, d), on any device: a tensor, an array, a list, a frame, or batches
     n_clusters:int, # Number of clusters, k
@@ -159,13 +173,4 @@ def k_means(
 )->KMeansResult: # `centroids` (k, d), `labels` (n,), `inertia`, `n_iter`, `converged`, `history`
     "Exact k-means (Lloyd 1982); `ValueError` or `TypeError` names a bad argument."
     if is_batched(x): return resolve_name("clusterlearn.kmeans.streamed:k_means_streamed")(**vars())
-    n_init, max_iter = as_count(n_init, "n_init"), as_count(max_iter, "max_iter")
-    _check_choices(init, n_init, tol, empty, precision, engine)
-    space, g = _space(metric), as_generator(random_state)
-    problem, home = _problem_of(x, sample_weight, space.problem)
-    starts = _starts(problem.given, n_clusters, init, n_init, sample_weight, g)
-    starts = [space.start(c) for c in starts]
-    refills = [_refill(empty, g) for _ in starts]
-    make = _engine_of(engine, precision, deterministic)
-    run = partial(space.lloyd, max_iter=max_iter, tol=tol * problem.variance)
-    return _moved(_best(problem, make, run, starts, refills, max_iter, verbose, callback), home)
+    return _fit(**vars())
