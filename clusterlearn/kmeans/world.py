@@ -29,6 +29,10 @@ class ExactSum:
         return (high + low * 2.**-40) / self.units
 
 # %% ../../nbs/74d_kmeans_world.ipynb #aca3c3c8
+def _why(e): # The first sentence of an error of PyTorch's, without its source files
+    text = re.sub(r"\[/\S*?\]:? *", "", str(e).strip() or "no reason given")
+    return re.split(r"\. |\n", text)[0]
+
 class World:
     "The processes of a job; all call the same methods in the same order"
     def __init__(self):
@@ -40,9 +44,8 @@ class World:
     def _wait(self, f, *args): # A collective call; ConnectionError if a process is lost
         try: f(*args)
         except RuntimeError as e:
-            why = re.sub(r"^\[.*?\]:? *", "", (str(e).strip() or "no reason").splitlines()[0])
             raise ConnectionError(
-                f"process {self.rank} of {self.size} has lost another one ({why}): look at the "
+                f"process {self.rank} of {self.size} has lost another one ({_why(e)}): look at the "
                 "other's message and start again; a run with a checkpoint goes on from it, and "
                 "torchrun --max-restarts 3 does so by itself") from None
 
@@ -79,6 +82,12 @@ class World:
 # %% ../../nbs/74d_kmeans_world.ipynb #6d835abd
 _told = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} # By torchrun
 
+def _join(backend, timeout): # The process group
+    store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":           # it outlives a restart
+        store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+
 @contextlib.contextmanager
 def connect(
     device:torch.device=torch.device("cpu"), # Where the points will be
@@ -89,10 +98,9 @@ def connect(
         yield World()
         return
     if device.type == "cuda": torch.cuda.set_device(device)
-    try: dist.init_process_group("nccl" if device.type == "cuda" else "gloo",
-                                 timeout=datetime.timedelta(seconds=timeout))
+    try: _join("nccl" if device.type == "cuda" else "gloo", datetime.timedelta(seconds=timeout))
     except RuntimeError as e:
         raise ConnectionError(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot "
-                              f"reach the others: {str(e).splitlines()[0]}") from None
+                              f"reach the others ({_why(e)}): start all of them again") from None
     try: yield World()
     finally: dist.destroy_process_group()

@@ -1,0 +1,166 @@
+"""k-means on several processes: real ones, started here. The same result in every world, one
+sentence for every fault, and a run that goes on when a process was killed."""
+import json, os, signal, socket, subprocess, sys, time
+from pathlib import Path
+
+import numpy as np
+import processes as p
+import pytest
+import torch
+from torch.testing import assert_close
+
+from clusterlearn import cli, k_means
+from clusterlearn.kmeans.checkpoint import unpack
+from clusterlearn.kmeans.protocol import PlainEngine, make_problem
+from tools.cells import root
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason='no torch.distributed')
+direct = 'donot_use_mm_for_euclid_dist'
+environ = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{root}:{root}/tests'}
+
+def port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return str(s.getsockname()[1])
+
+def start(size, folder):
+    "The processes of a world"
+    told = {'WORLD_SIZE': str(size), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port(),
+            'SECOND_PORT': port()}
+    out = folder/str(size)
+    out.mkdir()
+    return [subprocess.Popen([sys.executable, '-m', 'processes', out, 'everything'], cwd=folder,
+                             env=environ | told | {'RANK': str(r)}, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True) for r in range(size)]
+
+def wait(group, limit=100):
+    "Wait for those that end by themselves; a stopped one is ended when all others have"
+    end = time.monotonic() + limit
+    while sum(w.poll() is None for w in group) > (len(group) == 2) and time.monotonic() < end:
+        time.sleep(.05)
+    for w in group: w.kill()
+    return [(w.wait(), w.stderr.read()) for w in group]
+
+@pytest.fixture(scope='module')
+def worlds(tmp_path_factory):
+    "A folder in which worlds of two and three processes have done everything"
+    folder = tmp_path_factory.mktemp('worlds')
+    for name, shards in (('points', p.split(p.points())),
+                         ('bad', p.spoil(p.split(p.points()), 5, p.with_nan))):
+        (folder/name).mkdir()
+        for i, x in enumerate(shards): np.save(folder/name/f'{i}.npy', x.numpy())
+    groups = [start(size, folder) for size in (2, 3)]
+    words = ['--standalone', '--nproc-per-node', '2', '--max-restarts', '1', '-m', 'processes']
+    torchrun = subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', *words, folder, 'killed'],
+                                cwd=folder, env=environ, text=True, stderr=subprocess.PIPE)
+    yield folder, {len(g): wait(g) for g in groups}, torchrun
+    torchrun.kill()
+    torchrun.wait()
+
+@pytest.fixture(params=[2, 3])
+def world(request, worlds):
+    "One of them: its folder, its size, and how its processes ended"
+    folder, ended, _ = worlds
+    return folder, request.param, ended[request.param]
+
+def told(folder, size, what, rank): return json.loads((folder/str(size)/f'{what} {rank}.json').read_text())
+
+# ---- one result
+
+@pytest.mark.parametrize('name', p.cases)
+def test_every_world_finds_the_same(world, name):
+    "All but the labels are equal in all processes, to the last bit, and equal to those of one"
+    folder, size, ended = world
+    each = [torch.load(folder/str(size)/f'{name} {r}.pt', weights_only=True) for r in range(size)]
+    alone = p.result(name)
+    assert torch.equal(torch.cat([r.labels for r in each]), alone.labels)
+    for r in each:
+        assert r._replace(centroids=0, labels=0) == each[0]._replace(centroids=0, labels=0)
+        assert torch.equal(r.centroids, each[0].centroids)
+        if name == 'auto': assert_close(r.centroids, alone.centroids, rtol=1e-6, atol=0)
+        else: assert torch.equal(r.centroids, alone.centroids) and r.history == alone.history
+        assert_close(r.inertia, alone.inertia, rtol=1e-12, atol=0)
+
+@pytest.mark.parametrize('name', p.cases)
+def test_as_k_means_in_memory(name):
+    "The first centroids as init: the same labels, inertia and history"
+    shards, k, options = p.cases[name]()
+    given, first = options.get('init'), []
+    options = {n: v for n, v in options.items() if n in ('tol', 'empty', 'max_iter')}
+    if name == 'stopped': options['max_iter'] = 3
+    class Seen(PlainEngine):
+        def __init__(self, problem, c, *rest):
+            super().__init__(problem, c, *rest)
+            first.append(c / problem.scale)
+    x = torch.cat(shards)
+    with p.warnings.catch_warnings():
+        p.warnings.simplefilter('ignore')
+        a = p.distributed_k_means(shards, k, **p.cases[name]()[2] | {'engine': Seen, 'n_init': 1})
+        b = k_means(x, k, init=first[0].to(x.dtype), **options)
+    assert torch.equal(a.labels, b.labels) and a.converged == b.converged
+    assert_close(a.centroids, b.centroids, rtol=1e-5 if x.dtype == torch.float32 else 1e-12, atol=1e-6)
+    assert_close(a.inertia, b.inertia, rtol=1e-9, atol=1e-9)
+    assert [i.n_changed for i in a.history] == [i.n_changed for i in b.history]
+    if name in ('farthest', 'keep'): assert a.history[0].n_empty == 2
+
+def test_starts_are_points():
+    x = p.points()
+    for init in ('k-means||', 'random'):
+        r = p.distributed_k_means(p.split(x), 40, init=init, random_state=0, max_iter=1, engine=First)
+        assert (torch.cdist(r.centroids.double(), x.double(), compute_mode=direct).amin(1) == 0).all()
+        assert len(r.centroids.unique(dim=0)) == 40
+
+class First(PlainEngine):
+    "Never moves"
+    def update(self, centroids): pass
+
+# ---- faults
+
+def test_a_fault_is_one_sentence_in_all_processes(world):
+    folder, size, ended = world
+    each = [told(folder, size, 'errors', r) for r in range(size)]
+    assert all(e == each[0] for e in each)
+    said = each[0]
+    assert said['nan'] == ('ValueError: points/5.npy has nan in row 7, column 1: remove or fill such '
+                           'rows (1 of 100 rows)')
+    assert said['columns'] == ('ValueError: points/4.npy has 2 columns, and points/0.npy has 3: all '
+                               'shards need the same')
+    assert said['empty'] == ('ValueError: points/3.npy has shape (0, 3): there is nothing to cluster')
+    assert "points/0.npy has 'a' in row 0" in said['text']
+    assert 'process 1 was called with' in said['k'] and 'process 0 of' in said['none']
+    status, line = said['command']
+    assert status == 2 and line == ('clusterlearn: bad/5.npy has nan in row 7, column 1: remove or '
+                                    'fill such rows (1 of 100 rows)\n')
+
+def test_the_others_end_when_one_is_lost(world):
+    "Process 1 is killed (of three) or stopped (of two): the others say so in one line"
+    folder, size, ended = world
+    for rank in (0, 2)[:size - 1]:
+        status, line = told(folder, size, 'lost', rank)
+        assert status == 1 and line.count('\n') == 1 and ended[rank][0] == 0, (line, ended)
+        assert line.startswith(f'clusterlearn: process {rank} of {size} has lost another one')
+    assert ended[1][0] == -signal.SIGKILL
+
+def test_a_checkpoint_was_left(world, monkeypatch):
+    "The command goes on from it, alone, and labels as if nothing had happened"
+    folder, size, ended = world
+    monkeypatch.chdir(folder)
+    left = unpack(Path(f'lost {size}/checkpoint.npz').read_bytes())
+    assert len(left.run.history) == 3
+    words = ['points', '--k', '8', '--tol', '0', '--quiet', '--out']
+    assert cli.main([*words, f'lost {size}']) == 0 and cli.main([*words, f'whole {size}']) == 0
+    files = sorted(q.name for q in Path(f'whole {size}').iterdir())
+    assert files == sorted(q.name for q in Path(f'lost {size}').iterdir() if q.suffix != '.tmp')
+    assert files == [*(f'{i}.npy' for i in range(6)), 'centroids.csv']
+    for f in files: assert Path(f'lost {size}', f).read_bytes() == Path(f'whole {size}', f).read_bytes()
+
+def test_torchrun_starts_again(worlds, monkeypatch):
+    "kill -9 in the middle of a run: torchrun starts all again, and the result is the undisturbed one"
+    folder, _, torchrun = worlds
+    monkeypatch.chdir(folder)
+    said = torchrun.communicate(timeout=100)[1]
+    assert torchrun.returncode == 0 and 'exitcode: -9' in said, said
+    words = ['points/*.npy', '--k', '8', '--tol', '0', '--n-init', '2', '--quiet', '--out', 'once']
+    assert cli.main(words) == 0
+    for f in Path('once').iterdir(): assert f.read_bytes() == (Path('again')/f.name).read_bytes(), f
+    assert not (Path('again')/'checkpoint.npz').exists()
