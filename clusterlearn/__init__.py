@@ -4,6 +4,7 @@ from .data import blobs
 from .density.dbscan import DBSCANResult, dbscan
 from .density.hdbscan import HDBSCANResult, hdbscan
 from .files import load
+from .kmeans.engines.distributed import distributed_k_means
 from .kmeans.lloyd import k_means
 from .kmeans.protocol import KMeansResult
 from .kmeans.scatter import k_means_cluster
@@ -13,4 +14,4 @@ from .neighbors.search import Neighbors, RadiusNeighbors, neighbors
 
 __all__ = ["blobs", "load", "k_means", "KMeansResult", "k_means_cluster", "mean_shift",
            "MeanShiftResult", "dbscan", "DBSCANResult", "hdbscan", "HDBSCANResult", "neighbors",
-           "Neighbors", "RadiusNeighbors", "LSH"]
+           "Neighbors", "RadiusNeighbors", "LSH", "distributed_k_means"]

@@ -47,7 +47,8 @@ common = {
 }
 
 # %% ../nbs/89_options.ipynb #5d1e0f20
-common["several files (a folder or 'x/*.npy'; --out is a folder), also by torchrun; k-means only"] = (
+_many = "several files (a folder or 'x/*.npy'; --out is a folder), also by torchrun; k-means only"
+common[_many] = (
     Option("--timeout", float, "Seconds to wait for another process (default: 600)",
            lambda v: None if v > 0 else "seconds above zero are needed"),)
 common["run"] = common.pop("run")   # the last group: --help and --version go there

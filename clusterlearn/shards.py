@@ -42,7 +42,8 @@ def find_shards(
     pattern = os.path.join(glob.escape(points), "*") if folder else points
     found = sorted(f for f in glob.glob(pattern, recursive=True) if Path(f).is_file())
     if folder: found = [f for f in found if _kind(Path(f)) in _readers]
-    if not found: raise ValueError(f"{points}: there is no such file" + " that can be read" * folder)
+    kind = " that can be read" if folder else ""
+    if not found: raise ValueError(f"{points}: there is no such file{kind}")
     return found
 
 # %% ../nbs/89b_shards.ipynb #4d89a88f
@@ -55,8 +56,8 @@ def label_files(
     found = {}
     for f in files:
         path = Path(out)/Path(f).absolute().relative_to(base).with_suffix(".npy")
-        if path in found: raise ValueError(f"{f} and {found[path]} would both be labelled in {path}: "
-                                           "give them different names")
+        if path in found: raise ValueError(f"{found[path]} and {f} would both be labelled in "
+                                           f"{path}: give them different names")
         found[path] = f
     return list(found)
 
@@ -126,6 +127,10 @@ def _labels_file(data, labels): # The bytes of a npy file; -1 for rows that were
     np.save(out, labels.numpy(), allow_pickle=False)
     return out.getvalue()
 
+def _write_labels(item): # Of one shard
+    (_, path), data, labels = item
+    write_whole({Path(path): _labels_file(data, labels)}, True)
+
 def _bar(o, world): # A progress bar of process 0, on a terminal
     if world.rank or o.quiet or not sys.stderr.isatty(): return contextlib.nullcontext()
     from tqdm import tqdm
@@ -143,13 +148,12 @@ def _cluster(o, world, names, data): # The result of `distributed_k_means`, and 
     return r, sizes
 
 # %% ../nbs/89b_shards.ipynb #dde34a84
-def _finish(o, world, plan, r, result): # Process 0: centroids, the checkpoint's end, the report
+def _finish(o, result): # Process 0: centroids, and the checkpoint's end
     files = {o.centroids: centroids_file(result, Path(o.centroids).suffix)} if o.centroids else {}
     if o.out: files[str(Path(o.out)/"centroids.csv")] = centroids_file(result, ".csv")
     resumed = bool(o.out) and (Path(o.out)/"checkpoint.npz").exists()
     write_whole({Path(p): data for p, data in files.items()}, o.force or resumed)
     if o.out: (Path(o.out)/"checkpoint.npz").unlink(missing_ok=True)
-    if not o.quiet: print_report(result, [f for f in (o.out, o.centroids) if f], o.json)
 
 def _run(o, world, device): # All of it, in a world
     began = time.perf_counter()
@@ -157,17 +161,19 @@ def _run(o, world, device): # All of it, in a world
     mine = plan[world.rank * len(plan) // world.size:(world.rank + 1) * len(plan) // world.size]
     data = _each(world, lambda m: _read(o, m[0], device), mine)
     columns = json.loads(world.texts(json.dumps(data[0].names))[0])
-    data = _each(world, functools.partial(_in_order, columns), [(m[0], d) for m, d in zip(mine, data)])
+    items = [(m[0], d) for m, d in zip(mine, data)]
+    data = _each(world, functools.partial(_in_order, columns), items)
     r, sizes = _cluster(o, world, [m[0] for m in mine], data)
     labels = r.labels.cpu().split([len(d.points) for d in data])
-    if o.out: _each(world, lambda i: write_whole({Path(mine[i][1]): _labels_file(data[i], labels[i])},
-                                                 True), range(len(mine)))
+    if o.out: _each(world, _write_labels, list(zip(mine, data, labels)))
     facts = {"WCSS": r.inertia, "files": len(plan), "processes": world.size}
     c = r.centroids.cpu()
     shape = Loaded(c[:1].expand(int(sizes.sum()), -1), columns)          # for its shape: no memory
     found = Found(labels[0][:0], c, facts, r.n_iter, not r.converged)
     result = Result("kmeans", shape, found, c, sizes, time.perf_counter() - began, device)
-    _each(world, lambda _: _finish(o, world, plan, r, result), [0] if world.rank == 0 else [])
+    _each(world, lambda _: _finish(o, result), [0] if world.rank == 0 else [])
+    if world.rank == 0 and not o.quiet:
+        print_report(result, [f for f in (o.out, o.centroids) if f], o.json)
 
 # %% ../nbs/89b_shards.ipynb #321485e8
 def _ended(number, frame):

@@ -3,7 +3,6 @@ variables of torchrun around it. It leaves what it saw in FOLDER."""
 import contextlib, io, json, os, signal, sys, warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from clusterlearn import cli
@@ -111,7 +110,7 @@ def everything(folder):
         (folder/f'errors {world.rank}.json').write_text(json.dumps(found))
     os.environ['MASTER_PORT'] = os.environ['SECOND_PORT']
     die(signal.SIGKILL if world.size == 3 else signal.SIGSTOP, rank=1)
-    words = ('points', '--k', '8', '--tol', '0', '--out', f'lost {world.size}', '--timeout', '3')
+    words = ('points', '--k', '8', '--tol', '0', '--out', f'lost {world.size}', '--timeout', '5')
     (folder/f'lost {world.rank}.json').write_text(json.dumps(command(*words)))
 
 def killed(folder):

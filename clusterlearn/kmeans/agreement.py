@@ -162,7 +162,7 @@ def _draw(shards, found, m, g): # Rows (m, d) drawn by the candidates' shares, f
 
 def _potential(shards, found): return shards.each([f.shares().sum().item() for f in found]).sum()
 
-def _parallel(shards, k, g, oversampling=2, n_rounds=5): # k-means‖; fewer than k if all others coincide
+def _parallel(shards, k, g, oversampling=2, n_rounds=5): # k-means‖; fewer if points coincide
     found, done = [ShardCandidates(p) for p in shards.problems], 0
     c = _draw(shards, found, 1, g)
     for f in found: f.add(c, 0)
