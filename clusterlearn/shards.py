@@ -27,7 +27,7 @@ def is_sharded(
 )->bool:
     "Whether the points lie in several files, or belong to several processes."
     if int(os.environ.get("WORLD_SIZE", 1)) > 1: return True
-    if points is None or points == "-" or Path(points).is_file(): return False
+    if not points or points == "-" or Path(points).is_file(): return False
     return Path(points).is_dir() or any(c in points for c in "*?[")
 
 # %% ../nbs/89b_shards.ipynb #57cecee4
@@ -35,7 +35,7 @@ def find_shards(
     points:str|None, # POINTS: a pattern, a folder or a file
 )->list: # Names of files, sorted
     "The files that a pattern or a folder stands for; `ValueError` if there are none."
-    if points is None or points == "-":
+    if not points or points == "-":
         raise ValueError("several processes need files: name them by a pattern, as 'points/*.npy'")
     if Path(points).is_file(): return [points]
     folder = Path(points).is_dir()
@@ -166,7 +166,7 @@ def _run(o, world, device): # All of it, in a world
     r, sizes = _cluster(o, world, [m[0] for m in mine], data)
     labels = r.labels.cpu().split([len(d.points) for d in data])
     if o.out: _each(world, _write_labels, list(zip(mine, data, labels)))
-    facts = {"WCSS": r.inertia, "files": len(plan), "processes": world.size}
+    facts = {"WCSS": r.inertia, "shards": len(plan), "processes": world.size}
     c = r.centroids.cpu()
     shape = Loaded(c[:1].expand(int(sizes.sum()), -1), columns)          # for its shape: no memory
     found = Found(labels[0][:0], c, facts, r.n_iter, not r.converged)

@@ -193,7 +193,7 @@ all_files = ('--out', 'new.csv', '--plot', 'new.png', '--animate', 'new.html')
     (['--pdb'], 'unrecognized arguments: --pdb'),
     (['a.csv', 'b.csv'], 'unrecognized arguments: b.csv'),
     (['points.doc'], "points.doc: unknown kind of file '.doc'"),
-    (['.'], 'unknown kind of file'),
+    (['.'], '--plot is for one file in one process'),
     ([''], 'unknown kind of file'),
     (['gap.csv'], "gap.csv, row 4, column 1 (x) is missing ('nan'); fill it, or"),
     (['gap.csv', '--missing', 'fill'], '--missing fill: choose error or drop'),

@@ -4,6 +4,7 @@ import json, os, signal, socket, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import processes as p
 import pytest
 import torch
@@ -169,3 +170,84 @@ def test_torchrun_starts_again(worlds, monkeypatch):
     assert cli.main(words) == 0
     for f in Path('once').iterdir(): assert f.read_bytes() == (Path('again')/f.name).read_bytes(), f
     assert not (Path('again')/'checkpoint.npz').exists()
+
+# ---- the command on several files, in one process
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    "A csv with a gap, a csv and a parquet with other orders of the columns"
+    monkeypatch.chdir(tmp_path)
+    x = p.points().double()
+    Path('in').mkdir()
+    lines = [','.join(map(str, row)) for row in x[:200].tolist()]
+    lines[5] = '1,,2'
+    Path('in/a.csv').write_text('\n'.join(['x,y,z', *lines]) + '\n')
+    frame = pd.DataFrame(x[200:].numpy(), columns=list('xyz'))
+    frame[:300][['z', 'x', 'y']].to_csv('in/b.csv', index=False)
+    frame[300:][['y', 'z', 'x']].to_parquet('in/c.parquet')
+    return torch.cat([x[:5], x[6:]])
+
+def run(capsys, *words):
+    "Status, standard output and standard error of the command"
+    status = cli.main(['in', '--k', '8', *words])
+    return status, *capsys.readouterr()
+
+def test_tables_of_several_kinds(tables, capsys):
+    status, out, err = run(capsys, '--missing', 'drop', '--json', '--tol', '0', '--out', 'labels',
+                           '--centroids', 'c.tsv')
+    said, read = json.loads(out), lambda f: np.load(f'labels/{f}.npy')
+    assert status == 0 and 'in/a.csv: 1 of 200 rows have missing' in err
+    assert said['points'] == 719 and said['columns'] == ['x', 'y', 'z'] and said['shards'] == 3
+    labels = np.concatenate([read('a'), read('b'), read('c')])
+    assert labels[5] == -1 and len(labels) == 720
+    c = torch.tensor(said['centroids'], dtype=torch.float64)
+    again = k_means(tables, 8, init=c, tol=0)
+    assert again.n_iter <= 2 and np.array_equal(np.delete(labels, 5), again.labels.numpy())
+    assert said['sizes'] == again.labels.bincount().tolist() and sum(said['sizes']) == 719
+    assert_close(torch.tensor(said['WCSS']).double(), torch.tensor(again.inertia).double())
+    assert np.loadtxt('c.tsv', skiprows=1)[:, 1].tolist() == said['sizes']
+    assert Path('labels/centroids.csv').read_text() == Path('c.tsv').read_text().replace('\t', ',')
+
+@pytest.mark.parametrize('words, why', [
+    ((), 'in/a.csv, row 7, column 2 (y) is empty'),
+    (('--columns', 'x,w'), '--columns w: in/a.csv has no such column'),
+    (('--out', 'in/a.csv'), 'for several files it is a folder'),
+    (('--init', 'k-means++'), 'choose k-means|| or random'),
+    (('--sort', 'size'), '--sort is for one file'),
+    (('--timeout', '0'), 'seconds above zero are needed'),
+    (('--device', 'cuda:7'), 'PyTorch finds')])
+def test_refused_in_one_line(tables, capsys, words, why):
+    status, out, err = run(capsys, *words)
+    assert (status, out, err.count('\n')) == (2, '', 1) and why in err
+    assert sorted(q.name for q in Path().iterdir()) == ['in']
+
+def test_other_names_are_refused(tables, capsys):
+    Path('in/d.csv').write_text('x,y,w\n1,2,3\n4,5,6\n')
+    status, _, err = run(capsys, '--missing', 'drop')
+    assert status == 2 and 'in/d.csv has the columns x, y, w, and the first file x, y, z' in err
+
+def test_what_exists_stays(tables, capsys):
+    words = '--missing', 'drop', '--quiet', '--out', 'labels'
+    assert run(capsys, *words)[0] == 0
+    before = {q: q.read_bytes() for q in Path('labels').iterdir()}
+    status, _, err = run(capsys, *words, '--seed', '5')
+    assert status == 2 and 'labels/a.npy exists: choose another folder' in err
+    assert before == {q: q.read_bytes() for q in Path('labels').iterdir()}
+    assert run(capsys, *words, '--force')[0] == 0
+
+def test_a_checkpoint_of_another_run_is_refused(tables, capsys, monkeypatch):
+    def full(*state): raise OSError(28, 'No space left on device')
+    words = '--missing', 'drop', '--quiet', '--out', 'labels'
+    with monkeypatch.context() as m:
+        m.setattr('clusterlearn.shards.write_whole', full)
+        status, _, err = run(capsys, *words)
+    assert status == 1 and 'No space left' in err
+    assert [q.name for q in Path('labels').iterdir()] == ['checkpoint.npz']
+    status, _, err = run(capsys, *words, '--k', '7')
+    assert status == 2 and 'is the checkpoint of another run (k was 8 and is 7)' in err
+    assert run(capsys, *words)[0] == 0 and not Path('labels/checkpoint.npz').exists()
+
+def test_other_algorithms_say_so(tables, capsys):
+    for name in ('meanshift', 'dbscan', 'hdbscan'):
+        assert cli.main([name, 'in']) == 2
+        assert 'several files and several processes are for k-means' in capsys.readouterr().err
