@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['as_tensor', 'as_points', 'as_weights', 'scaled_weights', 'as_generator', 'as_count', 'check_n_clusters',
-           'check_positive', 'without_autocast']
+           'check_positive', 'without_autocast', 'warn_user']
 
 # %% ../nbs/60_checks.ipynb #aec4bd6f
-import functools, math, operator
+import functools, inspect, math, operator, warnings
 
 import numpy as np
 import torch
@@ -254,3 +254,14 @@ def without_autocast(
         if not on: return f(*args, **kwargs)
         with torch.autocast(on[0], enabled=False): return wrapped(*args, **kwargs)
     return wrapped
+
+# %% ../nbs/60_checks.ipynb #a5c01e20
+def warn_user(
+    message:str, # What happened, and the remedy
+    category:type, # The class of the warning
+):
+    "Warn at the line that called this package, however deep the call is."
+    frame, level = inspect.currentframe().f_back, 2
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("clusterlearn."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

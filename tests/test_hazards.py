@@ -211,6 +211,7 @@ def test_a_million_times_the_same_point(value, dtype):
         warnings.simplefilter('always')
         r = k_means(x, 3, tol=0, random_state=0)
     assert caught[0].category is FewDistinctPoints
+    assert caught[0].filename == __file__, 'it points to the line that called'
     assert r.converged and r.n_iter < 8 and (r.labels == r.labels[0]).all()
     assert_close(r.centroids, x[:3], rtol=1e-9 if dtype == torch.float64 else 1e-6, atol=0)
     assert 0 <= r.inertia <= 1e6 * (1e-8 * value) ** 2

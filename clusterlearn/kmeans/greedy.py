@@ -8,14 +8,13 @@ __all__ = ['FLOOR', 'PreparedPoints', 'prepare_points', 'by_weight', 'Seeds', 'C
 
 # %% ../../nbs/65_kmeans_greedy.ipynb #0321c032
 import math
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..checks import (as_count, as_generator, as_points, check_n_clusters,
-                                 scaled_weights, without_autocast)
+                                 scaled_weights, warn_user, without_autocast)
 from .batch import _direct
 from .seeding import FewDistinctPoints, places_of, weighted_draw
 
@@ -240,9 +239,9 @@ class CandidatePool:
 def fill_up(chosen:list, k:int, n:int, w:Tensor|None, generator)->list:
     "`k` of `n` indices: `chosen`, and drawn ones of weight above zero; warns `FewDistinctPoints`."
     if len(chosen) == k: return chosen
-    warnings.warn(f"n_clusters={k}, and there are only {len(chosen)} different points (of weight "
-                  "above zero): some centroids coincide, and their clusters may stay empty",
-                  FewDistinctPoints, stacklevel=4)
+    warn_user(f"n_clusters={k}, and there are only {len(chosen)} different points (of weight "
+              "above zero): some centroids coincide, and their clusters may stay empty",
+              FewDistinctPoints)
     rest = torch.ones(n) if w is None else w.cpu().clone()
     rest[chosen] = 0
     rest = rest.nonzero()[:, 0]

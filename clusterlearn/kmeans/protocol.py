@@ -175,22 +175,22 @@ def inertia_of(problem, centroids, sums, counts): # Shapes (..., k, d) twice, an
     inner = counts[..., None] * (centroids + problem.mean) - 2 * sums
     return problem.spread + ((centroids - problem.mean) * inner).sum((-2, -1))
 
-def _final_inertia(problem, engine): # By differences if too many digits cancel in the sums
-    c, (sums, counts, _) = engine.centroids, engine.totals()
-    far = problem.mean.square().sum() * counts.sum()
-    value, far = torch.stack([inertia_of(problem, c, sums, counts), far]).tolist()
-    if value > 1e-6 * problem.spread > 1e-12 * far: return value
-    labels, w = engine.labels, problem.weights
+def _inertia_by_differences(problem, engine): # Of the engine's labels and centroids
+    c, labels, w = engine.centroids, engine.labels, problem.weights
     parts = ((part, (p - c.index_select(0, labels[part])).square_().sum(1))
              for part, p in pieces(problem.points))
     return sum((q.sum() if w is None else q @ w[part]) for part, q in parts).item()
+
+def _cancels(problem, inertia, counts): # Whether the sums have lost too many digits of `inertia`
+    far = (problem.mean.square().sum() * counts.sum()).item()
+    return not inertia > 1e-6 * problem.spread > 1e-12 * far
 
 # %% ../../nbs/25_kmeans_protocol.ipynb #859b6dd0
 class History:
     "What the iterations did; numbers are read in batches, since each read waits for a GPU"
     def __init__(self, problem, centroids):
         self.problem, self.done, self.open = problem, [], []
-        self.most = (2**22 if centroids.is_cuda else 2**16) // centroids.numel()
+        self.most = (2**22 if centroids.is_cuda else 2**14) // centroids.numel()
 
     def add(self, before, totals, after, change):
         "Note an iteration: centroids before and after it, its `Totals` and its `Change`."
@@ -232,8 +232,12 @@ def _finish(problem, engine, history, converged): # Centroids in the caller's dt
     scale = problem.scale
     centroids = (engine.centroids / scale).to(problem.given.dtype)
     engine.update(centroids.double() * scale)
-    engine.assign()
-    inertia, steps = _final_inertia(problem, engine) / scale / scale, history.read()
+    change, c, totals = engine.assign(), engine.centroids, engine.totals()
+    history.add(c, totals, c, change)                         # the last entry is the result's
+    *steps, last = history.read()
+    inertia = last.inertia
+    if _cancels(problem, inertia * scale * scale, totals.counts):
+        inertia = _inertia_by_differences(problem, engine) / scale / scale
     return KMeansResult(centroids, problem.expand(engine.labels), inertia, len(steps), converged,
                         steps, engine.name)
 

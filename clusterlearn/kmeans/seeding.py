@@ -8,14 +8,13 @@ __all__ = ['STARTS', 'places_of', 'weighted_draw', 'plusplus_loop', 'potential',
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #e38fb596
 import math
-import warnings
 from pkgutil import resolve_name
 
 import torch
 from torch import Tensor
 
 from ..checks import (as_count, as_generator, as_points, check_n_clusters,
-                                 scaled_weights, without_autocast)
+                                 scaled_weights, warn_user, without_autocast)
 from ..distance import nearest
 from .batch import _direct
 from .loop import initialize_centroids, random_partition, wcss
@@ -190,6 +189,6 @@ def initial_centroids(
             raise ValueError(f"init has shape {tuple(c.shape)}, needed is {(k, x.shape[1])}")
     warned = isinstance(init, str) and init.startswith("k-means")                # by `fill_up`
     if not warned and (m := len(c.unique(dim=0))) < k:
-        warnings.warn(f"only {m} of the {k} first centroids differ: some clusters start empty",
-                      FewDistinctPoints, stacklevel=3)
+        warn_user(f"only {m} of the {k} first centroids differ: some clusters start empty",
+                  FewDistinctPoints)
     return c

@@ -105,8 +105,9 @@ def _climb(x, h, start, kernel, engine, blurring, exact, *args): # Where points 
                      "nearer to the points, or a smaller min_bin_freq")
 
 # %% ../../nbs/13_meanshift_modes.ipynb #a7b42fa5
-def _find(x, h, start, bins, assign, cluster_all, *way): # A `MeanShiftResult`
-    p = x.to(work_dtype(x))
+def _find(x, h, seeds, bins, random_state, assign, cluster_all, *way): # A `MeanShiftResult`
+    start, p = _check_seeds(seeds, x), x.to(work_dtype(x))
+    h = h or plateau_bandwidth(x, random_state=random_state)
     if start is None and bins: start = _load(_rooms["bin_seeds"])(p, h, bins)
     got = _climb(p, h, start, *way)
     rows, owner = _load(_rooms["pick_modes"])(got.stops, got.mass, h)
@@ -140,10 +141,8 @@ def mean_shift(
     "Mean shift (Comaniciu and Meer 2002) on any device; `ValueError` for what cannot be used."
     x, h = as_points(x, "x"), _check_bandwidth(bandwidth)
     _check(kernel, engine, assign, blurring, seeds, bin_seeding, max_iter, tol, min_bin_freq)
-    start = _check_seeds(seeds, x)
-    h = h or plateau_bandwidth(x, random_state=random_state)
     way = (kernel, engine, blurring, exact, max_iter, tol, _after(verbose, callback, x.dtype))
-    return _find(x, h, start, min_bin_freq if bin_seeding else 0, assign, cluster_all, *way)
+    return _find(x, h, seeds, min_bin_freq * bin_seeding, random_state, assign, cluster_all, *way)
 
 # %% ../../nbs/13_meanshift_modes.ipynb #4f13be72
 def _sample(x, m, random_state): # At most m rows, in float64

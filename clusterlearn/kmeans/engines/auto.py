@@ -8,12 +8,12 @@ __all__ = ['LOAD', 'COMPILE', 'LEDGER', 'Ledger', 'is_cached', 'can_compile', 'l
 # %% ../../../nbs/72_kmeans_auto.ipynb #0feed7b0
 import os
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from ...checks import warn_user
 from ..protocol import Change, lloyd, make_problem
 from .small import SmallEngine, is_small
 from .tensor import TensorEngine
@@ -52,8 +52,8 @@ def load_compiled(dtype)->bool:
         x = torch.arange(16., dtype=dtype).view(8, 2)
         lloyd(make_problem(x), CompiledEngine(make_problem(x), x[:2].double()), max_iter=2)
     except Exception as e: # a broken cache, a broken compiler: the tensor engine needs neither
-        warnings.warn(f"k_means runs without its compiled engine, which cannot be loaded: {e!r}. "
-                      f"Deleting {Path(__file__).parent/'__pycache__'} may help", RuntimeWarning)
+        warn_user(f"k_means runs without its compiled engine, which cannot be loaded: {e!r}. "
+                  f"Deleting {Path(__file__).parent/'__pycache__'} may help", RuntimeWarning)
         LEDGER.failed = True
         return False
     LEDGER.compiled.add(dtype)

@@ -48,7 +48,7 @@ class CompiledEngine:
         self.step = max(WIDTH, min(2**13, -(-n // (4 * threads))))
         self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self.parts = [(new_tile(deep, self.step), np.zeros((k, d + 2))) for _ in range(threads)]
-        self.sums, self.first = np.zeros((k, d + 2)), True
+        self.sums, self.first, self.none = np.zeros((k, d + 2)), True, np.empty(0, np.uint32)
 
     @property
     def labels(self): return torch.from_numpy(self.state.labels.astype(np.int64))
@@ -67,9 +67,11 @@ class CompiledEngine:
 
     def _fastest(self): # With fewer than 192, placing the points costs what the look saves
         k, moves = len(self.centroids), self.drift.moves
-        sizes = 2 ** np.arange(5, k.bit_length() - 1 if k >= 192 and not self.first else 5)
+        if k < 192 or self.first:
+            return Fast(self.none, self.centered[:0], self.bias[:0], moves[:0])
+        sizes = 2 ** np.arange(5, k.bit_length() - 1)
         order = np.argsort(-moves, kind="stable")
-        ids = order[:sizes.max(initial=0)].astype(np.uint32)
+        ids = order[:sizes[-1]].astype(np.uint32)
         return Fast(ids, self.centered[ids], self.bias[ids], moves[order[sizes]] * (1 + 1e-12))
 
     def assign(self):
@@ -80,12 +82,13 @@ class CompiledEngine:
         changed, searched, moved = (sum(v) for v in zip(*counts))
         if moved:
             self.sums = sum((sums for _, sums in self.parts), self.sums)
-            self.sums[self.sums[:, -1] == 0] = 0.                 # not what corrections left
         self.first = False
         return Change(changed, searched)
 
     def totals(self):
-        sums, n_empty = torch.from_numpy(self.sums), int((self.sums[:, -1] == 0).sum())
+        n_empty = len(self.sums) - np.count_nonzero(self.sums[:, -1])
+        if n_empty: self.sums[self.sums[:, -1] == 0] = 0.         # not what corrections left
+        sums = torch.from_numpy(self.sums)
         return Totals(sums[:, :-2], sums[:, -2], n_empty)
 
     def update(self, centroids):

@@ -6,8 +6,7 @@
 __all__ = ['has_fused', 'FusedEngine']
 
 # %% ../../../nbs/74b_kmeans_fused.ipynb #954655d2
-import warnings
-
+from ...checks import warn_user
 from .launch import (
     FORMATS, TRITON_NEEDED, missing_for, triton_version)
 from .tensor import TensorEngine
@@ -21,7 +20,7 @@ def has_fused(
     "Are the kernels there for `x`? With `TRITON_INTERPRET=1` a CPU will do, slowly."
     why = missing_for(x)
     if why and x.is_cuda and (0, 0) < triton_version() < TRITON_NEEDED:
-        warnings.warn(f"k_means leaves its fused engine out: {why}", RuntimeWarning)
+        warn_user(f"k_means leaves its fused engine out: {why}", RuntimeWarning)
     return not why
 
 # %% ../../../nbs/74b_kmeans_fused.ipynb #24d4a7c8

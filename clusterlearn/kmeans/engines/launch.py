@@ -7,14 +7,15 @@ __all__ = ['TRITON_NEEDED', 'INTERPRETED', 'FORMATS', 'launch', 'triton_version'
 
 # %% ../../../nbs/73_kmeans_launch.ipynb #626d132e
 import re
-from types import SimpleNamespace
 
 import torch
 
 try:
     import triton
     import triton.language as tl
-except ImportError: triton, tl = None, SimpleNamespace(constexpr=None)   # the module still loads
+except ImportError:
+    class tl: constexpr = None # Signatures of kernels name it, so their modules still load
+    triton = None
 
 # %% ../../../nbs/73_kmeans_launch.ipynb #eb13515d
 TRITON_NEEDED = 3, 3 # The oldest release of Triton for which the kernels are written
