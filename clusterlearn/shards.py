@@ -16,7 +16,7 @@ from .algorithms import Found, algorithms
 from .columns import Loaded
 from .files import _kind, _readers, load
 from .kmeans.engines.distributed import distributed_k_means
-from .kmeans.world import connect
+from .kmeans.world import connect, is_told
 from .options import pick_device
 from .output import Result, centroids_file, check_targets, write_whole
 from .report import print_report
@@ -26,7 +26,7 @@ def is_sharded(
     points:str|None, # POINTS, as it was written
 )->bool:
     "Whether the points lie in several files, or belong to several processes."
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1: return True
+    if is_told() and int(os.environ["WORLD_SIZE"]) > 1: return True
     if not points or points == "-" or Path(points).is_file(): return False
     return Path(points).is_dir() or any(c in points for c in "*?[")
 
@@ -87,7 +87,6 @@ def _plan(o, size): # [file, its labels] of all shards
             raise ValueError(f"--out {o.out}: {path} is a file that is read; choose another folder")
         if path.exists() and not force: raise ValueError(f"{path} exists: choose another folder, "
                                                          "or replace it with --force")
-    for path in targets: path.parent.mkdir(parents=True, exist_ok=True)
     return [[f, str(t)] for f, t in zip(files, targets)]
 
 def _pick(world, f): # What process 0 says, for all
@@ -127,6 +126,8 @@ def _labels_file(data, labels): # The bytes of a npy file; -1 for rows that were
     np.save(out, labels.numpy(), allow_pickle=False)
     return out.getvalue()
 
+def _make_folder(pair): Path(pair[1]).parent.mkdir(parents=True, exist_ok=True)
+
 def _write_labels(item): # Of one shard
     (_, path), data, labels = item
     write_whole({Path(path): _labels_file(data, labels)}, True)
@@ -163,6 +164,7 @@ def _run(o, world, device): # All of it, in a world
     columns = json.loads(world.texts(json.dumps(data[0].names))[0])
     items = [(m[0], d) for m, d in zip(mine, data)]
     data = _each(world, functools.partial(_in_order, columns), items)
+    if o.out: _each(world, _make_folder, plan if world.rank == 0 else [])
     r, sizes = _cluster(o, world, [m[0] for m in mine], data)
     labels = r.labels.cpu().split([len(d.points) for d in data])
     if o.out: _each(world, _write_labels, list(zip(mine, data, labels)))
