@@ -1,8 +1,10 @@
 "Clustering in PyTorch, from a loop that anyone can read to a library that is fast."
 __version__ = "0.1.0"
+from .choosing import BandwidthChoice, KChoice, choose_bandwidth, choose_k
 from .data import blobs
 from .density.dbscan import DBSCANResult, dbscan
 from .density.hdbscan import HDBSCANResult, hdbscan
+from .evaluation import Evaluation, evaluate, silhouette_score
 from .files import load
 from .kmeans.engines.distributed import distributed_k_means
 from .kmeans.lloyd import k_means
@@ -13,5 +15,6 @@ from .neighbors.lsh import LSH
 from .neighbors.search import Neighbors, RadiusNeighbors, neighbors
 
 __all__ = ["blobs", "load", "k_means", "KMeansResult", "k_means_cluster", "mean_shift",
-           "MeanShiftResult", "dbscan", "DBSCANResult", "hdbscan", "HDBSCANResult", "neighbors",
-           "Neighbors", "RadiusNeighbors", "LSH", "distributed_k_means"]
+           "distributed_k_means", "MeanShiftResult", "dbscan", "DBSCANResult", "hdbscan", "HDBSCANResult", "neighbors",
+           "Neighbors", "RadiusNeighbors", "LSH", "choose_k", "KChoice", "choose_bandwidth",
+           "BandwidthChoice", "evaluate", "Evaluation", "silhouette_score"]

@@ -11,13 +11,14 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
 
+import torch
 from torch import Tensor
 
 # %% ../nbs/87_algorithms.ipynb #0b86ec1e
 class Option(NamedTuple):
     "An option of the command; a `kind` of bool is a switch."
     flag: str              # As it is written: --n-init
-    kind: type             # int, float, str or bool
+    kind: Callable         # int, float, str, bool, or a function of a text
     help: str
     check: Callable = lambda v: None    # Gives what is wrong with a value, or None
 
@@ -40,6 +41,8 @@ class Found(NamedTuple):
     n_iter: int|None = None
     limited: bool = False  # It was stopped by max_iters
     frames: tuple = ()     # (iteration, points, labels, centroids), of every `every`-th point
+    table: dict|None = None # What --out writes instead of labels: columns of one length by name
+    choice: object = None  # Of --k auto: the `KChoice`
 
 class Algorithm(NamedTuple):
     "A row of the table."
@@ -48,6 +51,7 @@ class Algorithm(NamedTuple):
     options: tuple         # Of `Option`
     run: Callable          # From a `Task` to what was `Found`
     films: bool = True     # Can its iterations be shown?
+    clusters: bool = True  # Does it find clusters, or a table?
 
 # %% ../nbs/87_algorithms.ipynb #f3d88b64
 _inits = ("k-means++", "k-means||", "random", "random_partition")
@@ -55,13 +59,26 @@ _inits = ("k-means++", "k-means||", "random", "random_partition")
 def _least(least, what): # A check of whole numbers
     return lambda v: None if v >= least else f"at least {least} {what} is needed"
 
+def _int_or_auto(text): # What --k takes
+    return text if text == "auto" else int(text)
+
+def _choose_k(task): # The number of clusters, and its choice if it was not given
+    if task.options.k != "auto": return 6 if task.options.k is None else task.options.k, None
+    from clusterlearn.choosing import choose_k
+    if len(task.x) < 4: raise ValueError(f"--k auto compares 2 with 3, and so on: {len(task.x)} "
+                                         "points are too few; say --k 1")
+    choice = choose_k(task.x, random_state=task.seed)
+    return choice.k, choice
+
 def _k_means(task): # k-means, by the public function
     from clusterlearn.distance import nearest
     from clusterlearn.kmeans.lloyd import k_means
     from clusterlearn.kmeans.seeding import initial_centroids
     o, x, starts, steps = task.options, task.x, [], []
-    shown, k = x[::task.every] if task.every else x[:0], 6 if o.k is None else o.k
+    shown, (k, choice) = x[::task.every] if task.every else x[:0], _choose_k(task)
+    chosen = choice is not None and not (o.init or o.n_init)       # go on from its centroids
     def start(x, n_clusters, random_state):
+        if chosen: return starts.append(choice.centroids.to(x)) or starts[-1]
         name = o.init or "k-means++"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                         # k_means says it of any start
@@ -72,7 +89,7 @@ def _k_means(task): # k-means, by the public function
         if task.every: steps.append(centroids.to(x).clone())
     args = dict(max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
                 callback=moved if task.every or task.bar is not None else None)
-    init = start if task.every else o.init or "k-means++"          # a film shows its start
+    init = start if task.every or chosen else o.init or "k-means++"   # a film shows its start
     r = k_means(x, k, init=init, n_init=o.n_init or 1, random_state=task.seed, **args)
     if task.every and len(starts) > 1:
         cost = [nearest(x, c)[1].double().square().sum().item() for c in starts]
@@ -81,7 +98,8 @@ def _k_means(task): # k-means, by the public function
         r, starts = k_means(x, k, init=starts[best], **args), [starts[best]]
     states = [*starts[:1], *steps[:-1], r.centroids] if task.every else []
     frames = tuple((i, shown, nearest(shown, c)[0], c) for i, c in enumerate(states))
-    return Found(r.labels, r.centroids, {"WCSS": r.inertia}, r.n_iter, not r.converged, frames)
+    facts = {"WCSS": r.inertia}
+    return Found(r.labels, r.centroids, facts, r.n_iter, not r.converged, frames, choice)
 
 # %% ../nbs/87_algorithms.ipynb #6d813191
 def _mean_shift(task): # Mean shift, by the public function
@@ -118,6 +136,19 @@ def _hdbscan(task): # HDBSCAN, by the public function
     r = hdbscan(task.x, task.options.min_cluster_size or 5)
     return Found(r.labels, None, {})
 
+# %% ../nbs/87_algorithms.ipynb #nbrs8702
+def _neighbors(task): # The k nearest, or all within a radius, by the public function
+    from clusterlearn.neighbors.search import neighbors
+    o, n = task.options, len(task.x)
+    k = 10 if o.k is None and o.radius is None else o.k
+    r = neighbors(task.x, k=k, radius=o.radius)
+    counts = torch.full((n,), k) if k else r.indptr.diff().cpu()
+    table = {"row": torch.arange(n).repeat_interleave(counts),
+             "neighbor": r.indices.flatten().cpu(), "distance": r.distances.flatten().cpu()}
+    if k: facts = {"k": k, "k-distance": r.distances[:, -1].double().median().item()}
+    else: facts = {"radius": o.radius, "per point": len(r.indices) / n}
+    return Found(torch.full((n,), -1), None, facts, table=table)
+
 # %% ../nbs/87_algorithms.ipynb #d7b0da2c
 def _zero_or_more(v): # Checks give what is wrong, or None
     return None if 0 <= v < float("inf") else "zero or a number above it is needed"
@@ -126,7 +157,8 @@ def _known_init(v): return None if v in _inits else f"choose {', '.join(_inits)}
 
 algorithms = {
     "kmeans": Algorithm("k-means", "k round clusters around centroids (Lloyd 1982)", (
-        Option("--k", int, "How many clusters (default: 6)", _least(1, "cluster")),
+        Option("--k", _int_or_auto, "How many clusters (default: 6), or auto: by the silhouette",
+               lambda k: None if k == "auto" else _least(1, "cluster")(k)),
         Option("--init", str, "Start: k-means++ (default), k-means||, random or random_partition",
                _known_init),
         Option("--n-init", int, "Starts, of which the lowest WCSS is kept (default: 1)",
@@ -145,6 +177,11 @@ algorithms = {
     "hdbscan": Algorithm("HDBSCAN", "groups of any density; noise is -1 (Campello 2013)", (
         Option("--min-cluster-size", int, "Points of the smallest group (default: 5)",
                _least(2, "points")),), _hdbscan, films=False),
+    "neighbors": Algorithm("neighbours", "the nearest rows of each row, as a table for --out", (
+        Option("--k", int, "How many of each row, itself included (default: 10)",
+               _least(1, "neighbour")),
+        Option("--radius", float, "All at most so far away, instead of k", _zero_or_more)),
+        _neighbors, films=False, clusters=False),
 }
 
 # %% ../nbs/87_algorithms.ipynb #32d61ff5

@@ -71,7 +71,7 @@ def _on_cpu(found, mean, spread): # The same on the CPU, in the points' units
 def _run(name, o, data, device, mean, spread): # What the algorithm finds, and its seconds
     x = data.points if mean is None else (data.points - mean) / spread
     x = x.float() if device.type == "mps" else x              # mps has no double precision
-    every = -(-len(x) // 3000) if o.animate else 0
+    every = -(-len(x) // 3000) if o.animate or o.report and algorithms[name].films else 0
     task = Task(x.to(device), o, o.seed or 0, o.max_iters or 300, bool(data.shape), every)
     with tqdm(desc=algorithms[name].title, unit=" iterations", delay=.5, leave=False,
               disable=True if o.quiet else None, file=sys.stderr) as bar:
@@ -111,6 +111,9 @@ def _check_together(name, o): # Options that need or exclude each other
     a = algorithms[name]
     if o.append and (not o.out or Path(o.out).suffix.lower() not in (".csv", ".tsv")):
         raise ValueError("--append needs --out, a .csv or .tsv file")
+    if not a.clusters:
+        for f in ("append", "centroids", "plot", "animate", "model", "sort", "predict"):
+            if getattr(o, f): raise ValueError(f"--{f}: {a.title} are no clusters; use --out alone")
     if o.animate and not a.films:
         raise ValueError(f"--animate: {a.title} has no iterations to show")
     if o.predict is None: return
@@ -126,8 +129,19 @@ def _film_file(result, suffix):
     from clusterlearn.film import film_file
     return film_file(result, suffix)
 
+def _report_file(result, suffix):
+    from clusterlearn.html_report import report_file
+    return report_file(result, suffix)
+
 _makers = {"--out": labels_file, "--centroids": centroids_file, "--plot": _plot_file,
-           "--animate": _film_file, "--model": model_file}
+           "--animate": _film_file, "--model": model_file, "--report": _report_file}
+
+def _evaluated(result, o, model, device): # The indices, in the units of the distances
+    from clusterlearn.evaluation import evaluate
+    mean, spread = (result.mean, result.spread) if model is None else (model.mean, model.spread)
+    x = result.data.points if mean is None else (result.data.points - mean) / spread
+    x = x.float() if device.type == "mps" else x
+    return evaluate(x.to(device), result.found.labels, random_state=o.seed or 0)
 
 def _result(name, o, data, model, device): # Cluster or predict, and number the clusters
     mean, spread = _scale(data.points) if o.standardize else (None, None)
@@ -155,10 +169,13 @@ def run_command(
     targets = check_targets(files, (source, o.predict), o.force)
     model = None if o.predict is None else load_model(o.predict)
     data = _read(o, model)
-    if getattr(o, "k", None) is not None: check_n_clusters(o.k, len(data.points), "--k")
+    if isinstance(getattr(o, "k", None), int): check_n_clusters(o.k, len(data.points), "--k")
     result = _result(name, o, data, model, device)
+    result.words = tuple(words)
+    if o.evaluate or o.report: result.evaluation = _evaluated(result, o, model, device)
     if o.model and result.found.centroids is None:
         raise ValueError(f"--model: {algorithms[name].title} has no centroids to save")
     makers = _makers | ({"--out": append_file} if o.append else {})
     write_whole({p: makers[f](result, p.suffix.lower()) for f, p in targets.items()}, o.force)
+    if not o.evaluate: result.evaluation = None              # it was for the page
     if not o.quiet: print_report(result, [p for p in files.values() if p], o.json)

@@ -34,6 +34,8 @@ common = {
         Option("--plot", str, "Draw the clusters: .png, .svg or .pdf; a picture: recoloured, .png"),
         Option("--animate", str, "Write the iterations as a player: .html"),
         Option("--model", str, "Write what --predict needs: .npz"),
+        Option("--report", str, "Write a page: picture, iterations, table, indices: .html"),
+        Option("--evaluate", bool, "Print the silhouette and two other indices"),
         Option("--sort", str, "Number the clusters by size, the largest 0", _one_of("size")),
         Option("--json", bool, "Print the report as JSON, with all digits"),
         Option("--quiet", bool, "Print no report and no progress"),
@@ -61,7 +63,8 @@ POINTS is a table (csv, tsv, txt, json, parquet, feather; .gz), an array (npy, n
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are `ValueError`s of one line."
     def error(self, message):
-        for kind, name in (("int", "whole number"), ("float", "number")):
+        for kind, name in (("int", "whole number"), ("_int_or_auto", "whole number"),
+                           ("float", "number")):
             message = message.replace(f"invalid {kind} value: ", f"a {name} is needed, not ")
         raise ValueError(f"{message}; clusterlearn --help lists all options")
 
@@ -75,7 +78,7 @@ def _add(group, option): # An option to a group of a parser
     metavar = {int: "N", float: "X", str: "FILE" if ": ." in option.help else "TEXT"}
     if option.kind is not bool:
         group.add_argument(option.flag, type=option.kind, help=option.help,
-                           metavar=metavar[option.kind])
+                           metavar=metavar.get(option.kind, "N"))
     elif option.flag == "--header":
         group.add_argument(option.flag, action="store_true", default=None, help=option.help)
         group.add_argument("--no-header", action="store_false", dest="header", default=None,

@@ -80,6 +80,21 @@ def _palette(result, colourful, most=20): # Each colour with its share of the pi
         lines[1:] = [line + patch for line, patch in zip(lines[1:], patches)]
     return [*lines, *_left_out(result, most, "colours")]
 
+def _chosen(choice): # How the number of clusters was chosen, as a fact; none if it was given
+    if choice is None: return {}
+    best, ks = max(choice.scores), choice.ks
+    weak = ": weak, see --report" if best < .5 else ""
+    return {"chosen by": f"{choice.method} {best:.3f}, of k = {ks[0]} to {ks[-1]}{weak}"}
+
+def _indices(e): # What --evaluate prints, as facts
+    if e is None: return {}
+    if math.isnan(e.silhouette): return {"silhouette": "none: it needs two clusters"}
+    sample = f" +- {e.silhouette_error:.3f}, of {e.silhouette_points:,} points"
+    value = f"{e.silhouette:.3f}{sample if e.silhouette_error else ''}"
+    return {"silhouette": f"{value} (-1 to 1: high is good)",
+            "CH index": f"{_short(e.calinski_harabasz)} (Calinski-Harabasz: high is good)",
+            "DB index": f"{_short(e.davies_bouldin)} (Davies-Bouldin: low is good)"}
+
 def _facts(result): # The short table above the clusters, as lines
     (n, d), found, shape = result.data.points.shape, result.found, result.data.shape
     size = f" ({shape[1]} x {shape[0]} pixels)" if shape else ""
@@ -87,9 +102,11 @@ def _facts(result): # The short table above the clusters, as lines
     cuda = result.device.type == "cuda"
     gpu = f" ({torch.cuda.get_device_name(result.device)})" if cuda else ""
     scaled = " (of the standardized columns)" if result.spread is not None else ""
-    facts = {"points": f"{n:,}{size}", "dimensions": d, "clusters": len(result.sizes)}
+    facts = {"points": f"{n:,}{size}", "dimensions": d}
+    if found.table is None: facts["clusters"] = len(result.sizes)
     if found.n_iter is not None: facts["iterations"] = f"{found.n_iter}{limit}"
     facts |= {name: _short(v) + scaled for name, v in found.facts.items()}
+    facts |= {**_chosen(found.choice), **_indices(result.evaluation)}
     facts |= {"seconds": f"{result.seconds:.3f}", "device": f"{result.device}{gpu}"}
     return [f"{name:<12}{value}" for name, value in facts.items()]
 
@@ -102,9 +119,16 @@ def report_lines(
     coloured = result.data.shape and result.data.shape[2] == 3 and len(result.sizes)
     clusters = _palette(result, colourful) if coloured else _centres(result)
     files = ["", f"{'wrote':<12}{', '.join(map(str, written))}"] if written else []
+    if result.found.table is not None: return [*_facts(result), *files]
     return [*_facts(result), "", *clusters, *files]
 
 # %% ../nbs/88_report.ipynb #bf727e64
+def _plain(v): # What JSON can hold: lists for tensors, null for NaN
+    if isinstance(v, torch.Tensor): v = v.tolist()
+    if isinstance(v, dict): return {name: _plain(w) for name, w in v.items()}
+    if isinstance(v, (list, tuple)): return [_plain(w) for w in v]
+    return None if isinstance(v, float) and not math.isfinite(v) else v
+
 def report_json(
     result:Result, # What was found
     written:list, # The files, as they were named
@@ -118,6 +142,12 @@ def report_json(
             "device": str(result.device), "columns": names_of(result.data),
             "sizes": result.sizes.tolist(), "centroids": result.centroids.tolist(),
             "no_cluster": int((found.labels < 0).sum()), "files": list(map(str, written))}
+    if found.table is not None:
+        for name in ("clusters", "sizes", "centroids", "no_cluster"): del told[name]
+        told["pairs"] = len(next(iter(found.table.values())))
+    for name, v in (("choice", found.choice), ("evaluation", result.evaluation)):
+        if v is not None: told[name] = _plain(v._asdict())
+    told.get("choice", {}).pop("centroids", None)                # those above go on from them
     return json.dumps(told)
 
 def print_report(

@@ -1,15 +1,20 @@
 "DBSCAN's labels and core points are scikit-learn's, from every engine."
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from sklearn import cluster, datasets
 from clusterlearn.data import blobs, portrait, uniform
 from clusterlearn.density.dbscan import components, dbscan, k_distances
+from clusterlearn.density.dbscan_cells import dbscan_cells
 from clusterlearn.density.dbscan_products import dbscan_products
 
-engines = ['auto', 'tree', 'products', 'pairs', 'blocks', 'loop']
-fast = engines[:4]
+engines = ['auto', 'tree', 'products', 'pairs', 'cells', 'blocks', 'loop']
+fast = engines[:5]
 
 
 def toys(n=300):
@@ -60,10 +65,13 @@ def sklearn_dbscan(x, eps, min_samples, weights=None):
 
 
 def same(x, eps, min_samples, names, weights=None):
-    "The engines agree with scikit-learn"
+    "The engines agree with scikit-learn; cells may decline"
     labels, core = sklearn_dbscan(x, eps, min_samples, weights)
+    points, w = torch.from_numpy(x), None if weights is None else torch.from_numpy(weights)
     for name in names:
-        r = dbscan(torch.from_numpy(x), eps, min_samples, sample_weight=weights, engine=name)
+        if name == 'cells' and dbscan_cells(points, eps, min_samples, w) is None:
+            continue
+        r = dbscan(points, eps, min_samples, sample_weight=weights, engine=name)
         case = f'{name}, eps={eps}, min_samples={min_samples}'
         assert r.labels.dtype == torch.int64 and r.core.dtype == torch.bool
         assert (r.labels.numpy() == labels).all() and (r.core.numpy() == core).all(), case
@@ -183,11 +191,33 @@ def test_products_ask_for_full_precision():
         torch.set_float32_matmul_precision(before)
 
 
+def test_cells_serve_dense_and_sparse():
+    "In two to four columns they do not decline, and nothing is compiled for them"
+    g = np.random.RandomState(3)
+    for d in (1, 2, 3, 4):
+        x = g.randn(1200, d)
+        for eps in (0.02, 0.3, 1.0):
+            same(x, eps, 5, ['cells'])
+            assert dbscan_cells(torch.from_numpy(x), eps) is not None
+    with pytest.raises(ValueError, match="engine='cells' does not serve here"):
+        dbscan(x, 0.3, sample_weight=np.ones(len(x)), engine='cells')
+
+
+def test_first_calls_compile_nothing(tmp_path):
+    code = (
+        'import sys, torch; from clusterlearn import dbscan, hdbscan;'
+        'x = torch.randn(6000, 2, dtype=torch.float64);'
+        'dbscan(x, .01); dbscan(x, .3); hdbscan(x); assert "numba" not in sys.modules'
+    )
+    env = os.environ | {'NUMBA_CACHE_DIR': str(tmp_path)}
+    subprocess.run([sys.executable, '-c', code], check=True, env=env)
+
+
 def test_input_is_not_changed():
     x, w = torch.from_numpy(toys()['moons']), torch.ones(300)
     kept = x.clone()
     for name in engines:
-        dbscan(x, 0.2, sample_weight=w, engine=name)
+        dbscan(x, 0.2, sample_weight=None if name == 'cells' else w, engine=name)
     assert torch.equal(x, kept) and torch.equal(w, torch.ones(300))
 
 

@@ -227,8 +227,9 @@ def test_engines_are_loaded_when_needed():
 
 def test_the_tree_is_compiled_when_enough_was_spent(monkeypatch):
     x = torch.zeros(3000, 3)
-    monkeypatch.setattr(search, '_spent', search._Spent(0.0))
+    tier = search.Tier('clusterlearn.neighbors.tree', '_nearest')
+    monkeypatch.setattr(search, '_tier', tier)
     assert search._choose(x, x, 5) == 'kd_tree'
-    monkeypatch.setattr(search, '_spent', search._Spent(60.0))
+    tier.spent = 60.0
     assert search._choose(x, x, 5) == 'tree'
     assert search._choose(x, x, 500) == search._choose(x[:, :1].expand(-1, 11), x, 5) == 'products'

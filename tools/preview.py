@@ -19,19 +19,22 @@ head = '''<meta name="viewport" content="width=device-width, initial-scale=1">
 body { max-width: 50rem; margin: auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif;
   background: var(--bs-body-bg); color: var(--bs-body-color); }
 a { color: var(--bs-link-color); } pre { overflow-x: auto; }
+pre, pre code { white-space: pre; font-size: .85rem; }
 table { display: block; overflow-x: auto; }
 </style>'''
 
-def _image(data, alt):
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{"".join(data).strip()}">'
+def _image(data, alt, caption):
+    url = f'data:image/png;base64,{"".join(data).strip()}'
+    return (f'<figure><img alt="{html.escape(alt)}" src="{url}">'
+            f'<figcaption>{html.escape(caption)}</figcaption></figure>')
 
-def output(o, alt):
+def output(o, alt, caption=''):
     "An output of a cell as HTML, or as (None, markdown)"
     if 'text' in o: return f'<pre>{html.escape("".join(o["text"]))}</pre>'
     data = o.get('data', {})
     if 'text/html' in data: return ''.join(data['text/html'])
     if 'image/svg+xml' in data: return ''.join(data['image/svg+xml'])
-    if 'image/png' in data: return _image(data['image/png'], alt)
+    if 'image/png' in data: return _image(data['image/png'], alt, caption)
     if 'text/markdown' in data: return None, ''.join(data['text/markdown'])
     return f'<pre>{html.escape("".join(data.get("text/plain", "")))}</pre>'
 
@@ -57,7 +60,7 @@ def code(cell, outputs):
         res = [raw(f'<details><summary>{summary}</summary>'), *res, raw('</details>')]
     if opts.get('output') is False: return ''.join(res)
     for o in cell.get('outputs', []):
-        shown = output(o, opts.get('fig-alt', ''))
+        shown = output(o, opts.get('fig-alt', ''), opts.get('fig-cap', ''))
         res.append(f'\n\n{shown[1]}\n\n' if isinstance(shown, tuple)
                    else outputs.mark(f'<div class="cell-output-display">{shown}</div>'))
     return ''.join(res)
@@ -67,9 +70,9 @@ def markdown(nb, outputs):
     parts = [code(c, outputs) if c['cell_type'] == 'code' else ''.join(c['source'])
              for c in nb['cells']]
     text = '\n\n'.join(parts)
-    begin = raw(r'<details class="solution"><summary>\1</summary>')
-    text = re.sub(r'^::: \{\.callout-tip.*\n\n## (.*)$', begin, text, flags=re.M)
-    return re.sub(r'^:::$', raw('</details>'), text, flags=re.M)
+    begin,end = raw(r'<details class="solution"><summary>\1</summary>'),raw('</details>')
+    return re.sub(r'^::: \{\.callout-tip[^\n]*\n\n## ([^\n]*)$(.*?)^:::$', rf'{begin}\2{end}', text,
+                  flags=re.M | re.S)
 
 def _links(text): # To the pages' names, as Quarto does
     return re.sub(r'(href=")([^":#]+)\.ipynb', lambda m: f'{m[1]}{page(m[2])}.html', text)
@@ -96,7 +99,7 @@ def write(source, to):
         made = outputs.put_back(_links(ran.stdout))
         made = re.sub(r'href="(styles.css|favicon.svg)"', rf'href="{up}\1"', made)
         (Path(to)/name).write_text(made, encoding='utf-8')
-    for extra in ('styles.css', 'favicon.svg', 'colab.svg'):
+    for extra in ('styles.css', 'favicon.svg', 'colab.svg', 'binder.svg'):
         if (Path(source)/extra).exists(): shutil.copy(Path(source)/extra, to)
     return sorted(pages)
 

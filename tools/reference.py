@@ -58,7 +58,8 @@ def table(head, rows):
     "A table of markdown"
     rows = [list(map(cell_of, r)) for r in rows]
     line = lambda cells: f'| {" | ".join(cells)} |'
-    return '\n'.join([line(head), line(['---'] * len(head)), *map(line, rows)])
+    widths = ['---'] * (len(head) - 1) + ['---------']     # half of the page for the last column
+    return '\n'.join(['::: {.parameters}', line(head), line(widths), *map(line, rows), ':::'])
 
 def type_name(t):
     if t in (inspect.Parameter.empty, type(None)): return ''

@@ -1,12 +1,14 @@
 """What stands between the notebooks and Quarto: `python -m tools.site` fills `_proc`.
 
-nbdev prepares the notebooks; then links are made relative, chapters get their numbers, solutions
-and imports fold, and the reference is written."""
-import json, re, shutil
+nbdev prepares the notebooks; then links are made relative, chapters and figures get numbers,
+solutions and imports fold, mentions lead to the glossary and to the references, and the pages that
+no notebook holds are written."""
+import html, json, re, shutil
+from itertools import count
 from pathlib import Path
 
 import yaml
-from tools import reference
+from tools import citations, reference, terms, versions
 from tools.cells import page, root, settings
 
 solution = ('::: {.callout-tip collapse="true" appearance="simple"}\n\n## Solution\n', ':::\n')
@@ -14,9 +16,14 @@ solution = ('::: {.callout-tip collapse="true" appearance="simple"}\n\n## Soluti
 #  Links
 
 badge = 'https://colab.research.google.com/assets/colab-badge.svg'
+colab = re.compile(r'<a href="https://colab\.research\.google\.com/github/([^"]+?)/blob/([^/"]+)/'
+                   r'([^"]+)"><img [^>]*></a>')
+binder = (r' <a href="https://mybinder.org/v2/gh/\1/\2?labpath=\3">'
+          r'<img src="binder.svg" alt="Open in Binder"></a>')
 
 def relative(text, site):
-    "Links to the site's own pages as links beside this one, the badge from a file beside it"
+    "Links to the site's own pages as links beside this one, badges from files beside it"
+    text = colab.sub(rf'\g<0>{binder}', text)
     text = text.replace(site, '').replace(badge, 'colab.svg')
     return text.replace(f']({site[:-1]})', '](index.html)')
 
@@ -51,14 +58,44 @@ def only_imports(text):
     return len(lines) > 3 and all(re.match(r'(import|from) ', l) for l in heads)
 
 def folded(c):
-    "Imports fold; a caption says what the alternative text says"
+    "Imports fold"
     text = _text(c)
     if only_imports(text) and 'code-fold' not in text:
         text = '#| code-fold: true\n#| code-summary: "Imports"\n' + text
-    alt = re.search(r'^#\| fig-alt: (.*)$', text, re.M)
-    if alt and 'fig-cap' not in text: text = f'#| fig-cap: {alt[1]}\n' + text
     c['source'] = text
     return c
+
+#  Figures
+
+_option = r'^#\| {}: (.*)\n?'
+_alt = re.compile(r'<canvas [^>]*aria-label="([^"]*)"')
+
+def shown(c):
+    "What a cell shows: `picture`, `player` with its alternative text, or nothing"
+    for o in c.get('outputs', []):
+        kinds = o.get('data', {})
+        if any(k.startswith('image/') for k in kinds): return 'picture', ''
+        found = 'cl-player-' in (text := ''.join(kinds.get('text/html', ''))) and _alt.search(text)
+        if found: return 'player', html.unescape(found[1])
+    return '', ''
+
+def first_sentence(text): return re.split(r'(?<=[.!?])\s', text.strip())[0]
+
+def captioned(cells, chapter):
+    """Cells in which each figure has a caption: its own, or the first sentence of its alternative
+    text, after the chapter's number and a running one"""
+    numbers = count(1)
+    for c in cells:
+        kind,alt = shown(c) if c['cell_type'] == 'code' else ('', '')
+        said = {k: re.search(_option.format(k), _text(c), re.M) for k in ('fig-cap', 'fig-alt')}
+        words = [yaml.safe_load(m[1]) for m in said.values() if m] or [alt]
+        name = f'Figure {chapter}.{next(numbers)}. ' if kind and chapter else ''
+        caption = name + (words[0] if said['fig-cap'] else first_sentence(words[0]))
+        if kind == 'picture' and caption:
+            rest = re.sub(_option.format('fig-cap'), '', _text(c), flags=re.M)
+            c['source'] = f'#| fig-cap: {json.dumps(caption, ensure_ascii=False)}\n{rest}'
+        yield c
+        if kind == 'player': yield md(f'<p class="figure-caption">{html.escape(caption)}</p>')
 
 def md(text): return dict(cell_type='markdown', metadata={}, source=text)
 
@@ -73,6 +110,10 @@ def with_solutions(cells):
             yield from (md(solution[0]), c, md(solution[1]))
 
 #  The whole site
+
+def is_chapter(p):
+    "Is this a page of the course or the appendix, where terms are linked?"
+    return p.name[0].isdigit() and p.name[:2] < '60' and page(p.name) != terms.page
 
 def ids(root, processed):
     "The places on each page: headings' ids in the processed notebooks and the reference"
@@ -91,10 +132,18 @@ def finish(folder, root=root):
     site = cfg['doc_host'] + cfg['doc_baseurl'] + '/'
     processed = {p: json.loads(p.read_text(encoding='utf-8'))
                  for p in sorted(folder.glob('*.ipynb'))}
-    places = ids(root, processed)
+    places,cited = ids(root, processed),{}
     for p,nb in processed.items():
+        seen = set()
         for c in nb['cells']:
-            if c['cell_type'] != 'code': c['source'] = unlinked(relative(_text(c), site), places)
+            if c['cell_type'] == 'raw':
+                c['source'] = unlinked(relative(_text(c), site), places)
+            elif c['cell_type'] == 'markdown':
+                text = unlinked(relative(_text(c), site), places)
+                text,keys = citations.linked(text, root=root)
+                for k in keys: cited.setdefault(k, {})[number(p.name) or p.stem] = page(p.name)
+                if is_chapter(p): text = terms.linked(text, number(p.name), seen, root)
+                c['source'] = text
             else:
                 folded(c)
                 for o in c.get('outputs', []):
@@ -102,11 +151,18 @@ def finish(folder, root=root):
                         text = relative(''.join(o['data'][kind]), site)
                         o['data'][kind] = unlinked(text, places)
         if nb['cells']: titled(nb['cells'][0], p.name)
-        nb['cells'] = list(with_solutions(nb['cells']))
+        nb['cells'] = list(captioned(with_solutions(nb['cells']), number(p.name)))
+        if p.stem == 'index': nb['cells'].append(md(versions.note(root)))
+        for c in nb['cells']: c['source'] = _text(c).splitlines(True)     # the form Quarto expects
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf-8')
     reference.write(folder, root)
-    for name in ('404.qmd', 'focus.html', 'favicon.svg', 'colab.svg', 'light.scss', 'dark.scss',
-                 'styles.css'):
+    for p in (folder/reference.folder).glob('*.qmd'):
+        text = citations.linked(p.read_text(encoding='utf-8'), '../', root)[0]
+        p.write_text(text, encoding='utf-8')
+    text = citations.written(cited, root)
+    (folder/f'{citations.page}.qmd').write_text(text, encoding='utf-8')
+    for name in ('404.qmd', 'focus.html', 'favicon.svg', 'colab.svg', 'binder.svg', 'light.scss',
+                 'dark.scss', 'styles.css'):
         shutil.copy(root/'nbs'/name, folder)
 
 def main():

@@ -7,16 +7,17 @@ __all__ = ['squared_distances', 'DBSCANResult', 'dbscan_loop', 'near_blocks', 's
            'near_pairs', 'components', 'dbscan_pairs', 'dbscan', 'k_distances']
 
 # %% ../../nbs/32_dbscan.ipynb #63fa2c47
+import contextlib
 import importlib
 import math
 import operator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..checks import as_points, without_autocast
+from ..tiers import Tier
 
 # %% ../../nbs/32_dbscan.ipynb #5b596463
 def squared_distances(
@@ -168,28 +169,21 @@ def dbscan_pairs(
 
 # %% ../../nbs/32_dbscan.ipynb #e0657066
 _engines = {name: f"clusterlearn.density.{module}:dbscan_{name}" for name, module in
-            {"loop": "dbscan", "blocks": "dbscan", "pairs": "dbscan",
+            {"loop": "dbscan", "blocks": "dbscan", "pairs": "dbscan", "cells": "dbscan_cells",
              "tree": "dbscan_tree", "products": "dbscan_products"}.items()}
 
-_points_so_far = 0 # Clustered in this process without the tree; infinite once it is loaded
+_tier = Tier("clusterlearn.density.dbscan_tree", "_count")
 
 def _engine(name): # The function that does the work, its room loaded if it was not
-    global _points_so_far
     module, function = _engines[name].split(":")
-    if name == "tree": _points_so_far = math.inf
+    _tier.loaded |= name == "tree"
     return getattr(importlib.import_module(module), function)
 
-def _is_compiled(): # Is there machine code on the disk?
-    kept = Path(__file__).parent / "__pycache__" if "__file__" in globals() else Path("__pycache__")
-    return any(kept.glob("dbscan_tree._count-*.nbi"))
-
 def _candidates(x): # Names of engines, each the alternative if the one before it declines
-    global _points_so_far
+    n, d = x.shape
     if x.device.type != "cpu": return ["products"]
-    _points_so_far += len(x)
-    tree_pays = _points_so_far > (100_000 if _is_compiled() else 5_000_000)
-    if tree_pays: return ["tree", "products"]
-    return ["pairs", "products"] if x.shape[1] <= 12 else ["products"]
+    if _tier.pays(4e-6 * n * 1.3**min(d, 12)): return ["tree", "products"]
+    return ["pairs"] * (d <= 12) + ["cells"] * (d <= 4) + ["products"]
 
 # %% ../../nbs/32_dbscan.ipynb #bc20ab65
 def _checked(x, eps, min_samples, sample_weight): # The arguments of `dbscan`, or an error
@@ -210,23 +204,30 @@ def _checked(x, eps, min_samples, sample_weight): # The arguments of `dbscan`, o
     return x, eps, min_samples, w
 
 # %% ../../nbs/32_dbscan.ipynb #d395714a
+def _run(names, x, eps, min_samples, w, limited): # The first engine that does not decline
+    most = min(len(x) * (12 if "cells" in names and w is None else 24), 2**22)
+    limits = {"pairs": [most], "tree": [len(x)**2 / 150]} if limited else {}
+    with _tier.spending() if limited and "tree" not in names else contextlib.nullcontext():
+        for name in names:
+            result = _engine(name)(x, eps, min_samples, w, *limits.get(name, []))
+            if result is not None: return result
+
 @without_autocast
 def dbscan(
     x, # Points, shape (n, d)
     eps:float, # Two points are neighbours up to this distance
     min_samples:int=5, # A core point's neighbourhood weighs at least this, itself included
     *, sample_weight=None, # A weight for each point, of either sign, or None for 1
-    engine:str="auto", # "auto", "tree", "products", "pairs", "blocks" or "loop"
+    engine:str="auto", # "auto", "tree", "products", "pairs", "cells", "blocks" or "loop"
 )->DBSCANResult: # Labels (n,), -1 for noise, and a mask of core points (n,), where `x` is
     "Density-based clusters (Ester et al. 1996); labels and core points are scikit-learn's."
     x, eps, min_samples, w = _checked(x, eps, min_samples, sample_weight)
     if engine != "auto" and engine not in _engines:
         raise ValueError(f"engine={engine!r}: known are auto, {', '.join(_engines)}")
-    if engine != "auto": return _engine(engine)(x, eps, min_samples, w)
-    for name in _candidates(x):
-        limit = {"pairs": [min(24 * len(x), 2**22)], "tree": [len(x)**2 / 150]}.get(name, [])
-        result = _engine(name)(x, eps, min_samples, w, *limit)
-        if result is not None: return result
+    names = _candidates(x) if engine == "auto" else [engine]
+    result = _run(names, x, eps, min_samples, w, engine == "auto")
+    if result is None: raise ValueError(f"engine={engine!r} does not serve here: use engine='auto'")
+    return result
 
 # %% ../../nbs/32_dbscan.ipynb #14756528
 def k_distances(

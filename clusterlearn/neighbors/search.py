@@ -7,20 +7,19 @@ __all__ = ['neighbors_loop', 'square_distances', 'neighbors_direct', 'rounding_b
            'neighbors']
 
 # %% ../../nbs/30_neighbors.ipynb #ef6ebc70
+import contextlib
 import importlib.util
 import itertools
 import math
 import operator
-import time
-from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..checks import as_points, without_autocast
+from ..tiers import Tier
 
 # %% ../../nbs/30_neighbors.ipynb #27606ee3
 def neighbors_loop(
@@ -137,26 +136,18 @@ _engines = {"tree": "clusterlearn.neighbors.tree", "products": "clusterlearn.nei
 
 def _engine(name, what): # The function of an engine that finds the "nearest" or those "within"
     if name == "kd_tree": return _kd_nearest if what == "nearest" else _kd_within
+    _tier.loaded |= name == "tree"
     return getattr(importlib.import_module(_engines[name]), f"{name}_{what}")
 
 # %% ../../nbs/30_neighbors.ipynb #d6dd1694
-@dataclass
-class _Spent: # What this process has spent on SciPy's tree
-    seconds: float = 0.
-
-_spent = _Spent()
-
-def _price(): # Seconds until the compiled tree is ready
-    module = importlib.util.find_spec(_engines["tree"]).origin
-    kept = any((Path(module).parent / "__pycache__").glob("tree._nearest*.nbi"))
-    return 1. if kept else 6.
+_tier = Tier(_engines["tree"], "_nearest", compile=6.)
 
 def _choose(x, query, k): # The engine's name
     work, d = len(x) * len(query), x.shape[1]
     if x.device.type != "cpu" or d > 10 or (k or 0) > 128 or work <= 2**20: return "products"
     if importlib.util.find_spec("scipy") is None: return "tree"
     seconds = len(query) * ((k or 20) + 10) * 1e-7 * 1.76**(d - 3) / torch.get_num_threads()
-    return "tree" if _spent.seconds + seconds >= _price() else "kd_tree"
+    return "tree" if _tier.pays(seconds) else "kd_tree"
 
 # %% ../../nbs/30_neighbors.ipynb #ef4bf843
 def _check_k(k, n): # A whole number from 1 to n
@@ -213,10 +204,9 @@ def _check_nprobe(nprobe, engine, k): # A whole number, at least 1, and only wit
 
 def _search(x, query, k, radius, engine, budget, more): # Checked arguments; the result
     name = _choose(x, query, k) if engine == "auto" else engine
-    begin = time.perf_counter()
-    if k is None:
-        squares, indices, indptr = _engine(name, "within")(x, query, radius, budget)
-        return RadiusNeighbors(squares.sqrt_().to(x.dtype), indices, indptr)
-    squares, indices = _engine(name, "nearest")(x, query, k, budget, **more)
-    if name == "kd_tree": _spent.seconds += time.perf_counter() - begin
-    return Neighbors(squares.sqrt_().to(x.dtype), indices)
+    count = _tier.spending() if name == "kd_tree" else contextlib.nullcontext()
+    with count:
+        if k is not None: squares, *more = _engine(name, "nearest")(x, query, k, budget, **more)
+        else: squares, *more = _engine(name, "within")(x, query, radius, budget)
+    kind = Neighbors if k is not None else RadiusNeighbors
+    return kind(squares.sqrt_().to(x.dtype), *more)
