@@ -21,7 +21,7 @@ from .options import parse, pick_device
 from .output import (Result, append_file, centroids_file, check_targets, labels_file,
                                  load_model, model_file, write_whole)
 from .report import print_report
-from .shards import is_sharded, run_shards
+from .command_shards import is_sharded, run_shards
 
 # %% ../nbs/89a_command.ipynb #6ddfdef9
 def _load(o, columns): # The points of a file, by the options of the input

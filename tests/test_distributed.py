@@ -239,7 +239,7 @@ def test_a_checkpoint_of_another_run_is_refused(tables, capsys, monkeypatch):
     def full(*state): raise OSError(28, 'No space left on device')
     words = '--missing', 'drop', '--quiet', '--out', 'labels'
     with monkeypatch.context() as m:
-        m.setattr('clusterlearn.shards.write_whole', full)
+        m.setattr('clusterlearn.command_shards.write_whole', full)
         status, _, err = run(capsys, *words)
     assert status == 1 and 'No space left' in err
     assert [q.name for q in Path('labels').iterdir()] == ['checkpoint.npz']

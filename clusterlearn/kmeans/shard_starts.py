@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checks import as_points, check_n_clusters
-from .agreement import Shards
+from .shards import Shards
 from .batch import _direct
 from .greedy import FLOOR, kmeans_plusplus
 from .seeding import FewDistinctPoints

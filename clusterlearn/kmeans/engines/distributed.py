@@ -17,7 +17,7 @@ from typing import Callable
 import torch
 
 from ...checks import as_count, as_generator, without_autocast
-from ..agreement import Shards, agree, refills
+from ..shards import Shards, agree, refills
 from ..checkpoint import (Checkpoint, Run, describe, load_checkpoint, pack,
                                             save_checkpoint, unpack)
 from ..lloyd import ENGINES
