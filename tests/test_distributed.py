@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from clusterlearn import cli, k_means
+from clusterlearn import cli, command_shards, k_means
 from clusterlearn.kmeans.checkpoint import unpack
 from clusterlearn.kmeans.protocol import PlainEngine
 from tools.cells import root
@@ -251,3 +251,19 @@ def test_other_algorithms_say_so(tables, capsys):
     for name in ('meanshift', 'dbscan', 'hdbscan'):
         assert cli.main([name, 'in']) == 2
         assert 'several files and several processes are for k-means' in capsys.readouterr().err
+
+def test_sigterm_is_a_sentence():
+    with pytest.raises(ConnectionError, match='process 0 was ended from outside'):
+        with command_shards._told_to_end(True):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+def test_when_points_are_shards(tables, monkeypatch):
+    assert command_shards.is_sharded('in') and command_shards.is_sharded('in/*.csv')
+    monkeypatch.setenv('WORLD_SIZE', '2')                  # a scheduler's, not a launcher's
+    assert not command_shards.is_sharded('in/b.csv')
+    for name in ('RANK', 'MASTER_ADDR', 'MASTER_PORT'): monkeypatch.setenv(name, '1')
+    assert command_shards.is_sharded('in/b.csv') and command_shards.is_sharded(None)
+    with pytest.raises(ValueError, match='several processes need files'):
+        command_shards.find_shards(None)
