@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .algorithms import Found, Task, _option_name, algorithms
+from .algorithms import Found, Task, _cost_by, _on, _option_name, algorithms
 from .checks import check_n_clusters
 from .columns import Loaded
 from .data import blobs
@@ -85,8 +85,10 @@ def _predict(model, data): # Labels by the nearest centroid of a model
     from clusterlearn.distance import nearest
     began, mean, spread = time.perf_counter(), model.mean.double(), model.spread.double()
     x, c = ((p.double() - mean) / spread for p in (data.points, model.centroids))
-    labels, far = nearest(x, c)
-    found = Found(labels, model.centroids.to(data.points), {"WCSS": far.square().sum().item()})
+    on, half = _on(model.metric), .5 if model.metric == "cosine" else 1.
+    labels, far = nearest(on(x), on(c))
+    found = Found(labels, model.centroids.to(data.points),
+                  _cost_by(model.metric, half * far.square().sum().item()), metric=model.metric)
     return found, time.perf_counter() - began, 0
 
 # %% ../nbs/89a_command.ipynb #3718afba
