@@ -62,13 +62,18 @@ def label_files(
     return list(found)
 
 # %% ../nbs/89b_command_shards.ipynb #5b8a7b08
+_served = ("points k init n_init tol columns ignore header decimal missing out centroids json quiet "
+           "force timeout seed device max_iters").split()
+
 def _check_options(name, o): # Options that do not go with several files
     if name != "kmeans":
         raise ValueError(f"{algorithms[name].title} runs in one process on one file: several files "
                          "and several processes are for k-means")
-    alone = [f for f in ("append", "plot", "animate", "model", "predict", "sort", "standardize")
-             if getattr(o, f)]
-    if alone: raise ValueError(f"--{alone[0]} is for one file in one process: leave it out")
+    alone = [n for n, v in vars(o).items() if n not in _served and v not in (None, False)]
+    if alone: raise ValueError(f"--{alone[0].replace('_', '-')} is for one file in one process: "
+                               "leave it out")
+    if o.k is not None and not isinstance(o.k, int):
+        raise ValueError(f"--k {o.k}: over several files a number is needed")
     if o.init not in (None, "k-means||", "random"):
         raise ValueError(f"--init {o.init}: over several files choose k-means|| or random")
     if o.out and (Path(o.out).is_file() or Path(o.out).suffix):
