@@ -25,7 +25,8 @@ def empty(tmp_path_factory):
     wheel, = tmp.glob('*.whl')
     venv.create(tmp/'env', with_pip=True)
     python = tmp/'env/bin/python'
-    pip(python, 'install', '-q', '-c', root/'constraints.txt', wheel, cwd=tmp)
+    # byte code only of what is imported: to compile all of torch takes longer than to unpack it
+    pip(python, 'install', '-q', '--no-compile', '-c', root/'constraints.txt', wheel, cwd=tmp)
     return python
 
 every = '''
