@@ -293,3 +293,25 @@ def test_saved_and_continued():
         for state in (r.state, back.state, copy.deepcopy(back.state)):
             state.partial_fit(x[:100])
         assert torch.equal(back.state.centroids, r.state.centroids)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_on_a_pretend_gpu(weighted):
+    "The processor's labels, and nothing of both memories is mixed"
+    pytest.importorskip('triton')
+    from pretend import Pretend, PretendGPU
+    x = blobs(6, 150, 3, random_state=0).points
+    w = torch.rand(900, generator=as_generator(0)) if weighted else None
+    options = dict(random_state=0, n_init=2, tol=1e-3, batch_size=200)
+    want = mini_batch_k_means(x, 6, sample_weight=w, **options)
+    far = torch.cat([x[:5], torch.full((1, 3), 1e3)])
+    with PretendGPU():
+        there, own = Pretend(x.clone()), None if w is None else Pretend(w.clone())
+        got = mini_batch_k_means(there, 6, sample_weight=own, **options)
+        assert isinstance(got.centroids, Pretend) and isinstance(got.state.counts, Pretend)
+        assert torch.equal(got.labels.cpu(), want.labels)
+        state = mini_batch_state(there, 6, init=Pretend(far), random_state=0)
+        state.partial_fit(there, own)
+        assert state.n_reassigned == 1
+        both = mini_batch_stream([there[:400], there[400:]], 6, max_iter=2, random_state=0)
+        assert isinstance(both.labels, Pretend)
