@@ -254,6 +254,20 @@ def test_stream_takes_the_steps_of_partial_fit():
             assert math.isclose(r.inertia, total, rel_tol=1e-9)
 
 
+def test_stream_reads_files(tmp_path):
+    "A name, a memory map, a pattern and several names give the labels of rows in their order"
+    x = blobs(4, 100, 2, random_state=0).points[torch.randperm(400, generator=as_generator(0))]
+    for i, part in enumerate(x.split(200)):
+        np.save(tmp_path/f'part{i}.npy', part.numpy())
+    np.save(tmp_path/'all.npy', x.numpy())
+    names = [str(tmp_path/f'part{i}.npy') for i in range(2)]
+    sources = (tmp_path/'all.npy', np.load(tmp_path/'all.npy', mmap_mode='r'), names,
+               str(tmp_path/'part*.npy'))
+    for source in sources:
+        r = mini_batch_stream(source, 4, random_state=0)
+        assert torch.equal(r.labels, direct(x, r.centroids)[0])
+
+
 def test_stream_passes_and_stops():
     x = blobs(4, 250, 2, random_state=0).points[torch.randperm(1000, generator=as_generator(0))]
     options = dict(max_no_improvement=None, random_state=0)
