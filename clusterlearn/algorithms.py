@@ -43,6 +43,7 @@ class Found(NamedTuple):
     frames: tuple = ()     # (iteration, points, labels, centroids), of every `every`-th point
     table: dict|None = None # What --out writes instead of labels: columns of one length by name
     choice: object = None  # Of --k auto: the `KChoice`
+    metric: str = "euclidean"   # By which a point's nearest centroid is found
 
 class Algorithm(NamedTuple):
     "A row of the table."
@@ -56,6 +57,13 @@ class Algorithm(NamedTuple):
 # %% ../nbs/87_algorithms.ipynb #f3d88b64
 _inits = ("k-means++", "k-means||", "random", "random_partition")
 
+def _on(metric): # What points and centroids become before their distances are taken
+    from clusterlearn.kmeans.cosine import unit_rows
+    return unit_rows if metric == "cosine" else lambda p: p
+
+def _cost_by(metric, inertia): # The fact that the report shows
+    return {"sum of 1-cos" if metric == "cosine" else "WCSS": inertia}
+
 def _least(least, what): # A check of whole numbers
     return lambda v: None if v >= least else f"at least {least} {what} is needed"
 
@@ -67,7 +75,8 @@ def _choose_k(task): # The number of clusters, and its choice if it was not give
     from clusterlearn.choosing import choose_k
     if len(task.x) < 4: raise ValueError(f"--k auto compares 2 with 3, and so on: {len(task.x)} "
                                          "points are too few; say --k 1")
-    choice = choose_k(task.x, random_state=task.seed)
+    few = min(10_000, max(1_000, 2_000_000 // task.x.shape[1]))    # of wide data, fewer points
+    choice = choose_k(_on(task.options.metric)(task.x), max_points=few, random_state=task.seed)
     return choice.k, choice
 
 def _k_means(task): # k-means, by the public function
@@ -75,7 +84,8 @@ def _k_means(task): # k-means, by the public function
     from clusterlearn.kmeans.lloyd import k_means
     from clusterlearn.kmeans.seeding import initial_centroids
     o, x, starts, steps = task.options, task.x, [], []
-    shown, (k, choice) = x[::task.every] if task.every else x[:0], _choose_k(task)
+    metric = o.metric or "euclidean"
+    on, shown, (k, choice) = _on(metric), x[::task.every] if task.every else x[:0], _choose_k(task)
     chosen = choice is not None and not (o.init or o.n_init)       # go on from its centroids
     def start(x, n_clusters, random_state):
         if chosen: return starts.append(choice.centroids.to(x)) or starts[-1]
@@ -87,19 +97,20 @@ def _k_means(task): # k-means, by the public function
     def moved(iteration, centroids, labels):
         if task.bar is not None: task.bar.update()
         if task.every: steps.append(centroids.to(x).clone())
-    args = dict(max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
+    args = dict(metric=metric, max_iter=task.max_iters, tol=1e-4 if o.tol is None else o.tol,
                 callback=moved if task.every or task.bar is not None else None)
     init = start if task.every or chosen else o.init or "k-means++"   # a film shows its start
     r = k_means(x, k, init=init, n_init=o.n_init or 1, random_state=task.seed, **args)
     if task.every and len(starts) > 1:
-        cost = [nearest(x, c)[1].double().square().sum().item() for c in starts]
+        half = .5 if metric == "cosine" else 1.
+        cost = [half * nearest(on(x), on(c))[1].double().square().sum().item() for c in starts]
         best = min(range(len(cost)), key=lambda i: abs(cost[i] - r.history[0].inertia))
         steps.clear()
         r, starts = k_means(x, k, init=starts[best], **args), [starts[best]]
     states = [*starts[:1], *steps[:-1], r.centroids] if task.every else []
-    frames = tuple((i, shown, nearest(shown, c)[0], c) for i, c in enumerate(states))
-    facts = {"WCSS": r.inertia}
-    return Found(r.labels, r.centroids, facts, r.n_iter, not r.converged, frames, choice)
+    frames = tuple((i, shown, nearest(on(shown), on(c))[0], c) for i, c in enumerate(states))
+    return Found(r.labels, r.centroids, _cost_by(metric, r.inertia), r.n_iter, not r.converged,
+                 frames, choice=choice, metric=metric)
 
 # %% ../nbs/87_algorithms.ipynb #6d813191
 def _mean_shift(task): # Mean shift, by the public function
@@ -154,6 +165,7 @@ def _zero_or_more(v): # Checks give what is wrong, or None
     return None if 0 <= v < float("inf") else "zero or a number above it is needed"
 def _radius(v): return None if 0 < v < float("inf") else "a radius above zero is needed"
 def _known_init(v): return None if v in _inits else f"choose {', '.join(_inits)}"
+def _known_metric(v): return None if v in ("euclidean", "cosine") else "choose euclidean or cosine"
 
 algorithms = {
     "kmeans": Algorithm("k-means", "k round clusters around centroids (Lloyd 1982)", (
@@ -163,6 +175,7 @@ algorithms = {
                _known_init),
         Option("--n-init", int, "Starts, of which the lowest WCSS is kept (default: 1)",
                _least(1, "start")),
+        Option("--metric", str, "euclidean (default), or cosine: directions", _known_metric),
         Option("--tol", float, "Stop below this relative shift; 0: at rest (default: 1e-4)",
                _zero_or_more)), _k_means),
     "meanshift": Algorithm("mean shift", "peaks of the density; finds how many (Comaniciu 2002)", (

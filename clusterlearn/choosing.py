@@ -6,8 +6,9 @@
 __all__ = ['KChoice', 'elbow_heights', 'uniform_box', 'choose_k', 'plot_choice', 'stability', 'BandwidthChoice',
            'choose_bandwidth']
 
-# %% ../nbs/41b_choosing.ipynb #c1fa484f
+# %% ../nbs/41b_choosing.ipynb #0bb648f6
 import math
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from .checks import as_count, as_generator, as_points
 from .distance import nearest
 from .evaluation import _clusters, _silhouettes, _some
 from .kmeans.lloyd import k_means
+from .kmeans.seeding import FewDistinctPoints
 from .meanshift.modes import _sweep, mean_shift, mode_counts
 
 # %% ../nbs/41b_choosing.ipynb #86156cdb
@@ -88,9 +90,15 @@ def _by_gap(x, runs, references, n_init, g): # The smallest k that the rule acce
     fine = [k for i, k in enumerate(ks[:-1]) if gaps[i] >= gaps[i + 1] - error[i + 1]]
     return (fine or ks[-1:])[0], gaps, error
 
-# %% ../nbs/41b_choosing.ipynb #b462b99a
+# %% ../nbs/41b_choosing.ipynb #1ca658d1
 _methods = "silhouette", "gap", "elbow"
 
+def _runs(x, ks, n_init, g): # k-means for each k; more clusters than different points is no news
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewDistinctPoints)
+        return {k: k_means(x, k, n_init=n_init, random_state=g) for k in ks}
+
+# %% ../nbs/41b_choosing.ipynb #7647d9e2
 def choose_k(
     points, # Points, shape (n, d), on any device
     ks=None, # Numbers of clusters to try; None: 1 to 12
@@ -105,7 +113,7 @@ def choose_k(
     x, g, b = as_points(points), as_generator(random_state), as_count(references, "references")
     x = x[_some(len(x), as_count(max_points, "max_points"), g, x.device)]
     ks = _tried(ks, len(x), 2 if method == "silhouette" else 1)
-    runs = {k: k_means(x, k, n_init=n_init, random_state=g) for k in ks}
+    runs = _runs(x, ks, n_init, g)
     if method == "silhouette": k, scores, errors = _by_silhouette(x, runs, g)
     elif method == "gap": k, scores, errors = _by_gap(x, runs, b, n_init, g)
     else:

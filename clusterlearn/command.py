@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .algorithms import Found, Task, _option_name, algorithms
+from .algorithms import Found, Task, _cost_by, _on, _option_name, algorithms
 from .checks import check_n_clusters
 from .columns import Loaded
 from .data import blobs
@@ -21,6 +21,7 @@ from .options import parse, pick_device
 from .output import (Result, append_file, centroids_file, check_targets, labels_file,
                                  load_model, model_file, write_whole)
 from .report import print_report
+from .command_shards import is_sharded, run_shards
 
 # %% ../nbs/89a_command.ipynb #6ddfdef9
 def _load(o, columns): # The points of a file, by the options of the input
@@ -84,8 +85,10 @@ def _predict(model, data): # Labels by the nearest centroid of a model
     from clusterlearn.distance import nearest
     began, mean, spread = time.perf_counter(), model.mean.double(), model.spread.double()
     x, c = ((p.double() - mean) / spread for p in (data.points, model.centroids))
-    labels, far = nearest(x, c)
-    found = Found(labels, model.centroids.to(data.points), {"WCSS": far.square().sum().item()})
+    on, half = _on(model.metric), .5 if model.metric == "cosine" else 1.
+    labels, far = nearest(on(x), on(c))
+    found = Found(labels, model.centroids.to(data.points),
+                  _cost_by(model.metric, half * far.square().sum().item()), metric=model.metric)
     return found, time.perf_counter() - began, 0
 
 # %% ../nbs/89a_command.ipynb #3718afba
@@ -140,7 +143,8 @@ def _evaluated(result, o, model, device): # The indices, in the units of the dis
     mean, spread = (result.mean, result.spread) if model is None else (model.mean, model.spread)
     x = result.data.points if mean is None else (result.data.points - mean) / spread
     x = x.float() if device.type == "mps" else x
-    return evaluate(x.to(device), result.found.labels, random_state=o.seed or 0)
+    x = _on(result.found.metric)(x.to(device))
+    return evaluate(x, result.found.labels, random_state=o.seed or 0)
 
 def _result(name, o, data, model, device): # Cluster or predict, and number the clusters
     mean, spread = _scale(data.points) if o.standardize else (None, None)
@@ -160,6 +164,7 @@ def run_command(
 )->None:
     "Cluster a file, write and print what was found; an exception says in one line what is wrong."
     name, o = parse(words)
+    if is_sharded(o.points): return run_shards(name, o)
     _check_together(name, o)
     device = pick_device("auto" if o.device is None else o.device)
     files = {f: getattr(o, f[2:]) for f in _makers}

@@ -169,6 +169,7 @@ class Model(NamedTuple):
     mean: Tensor
     spread: Tensor
     names: list|None
+    metric: str = "euclidean"
 
 def model_file(result:Result, suffix:str=".npz")->bytes: # The file
     "What `load_model` reads, as npz."
@@ -176,7 +177,8 @@ def model_file(result:Result, suffix:str=".npz")->bytes: # The file
     mean = torch.zeros_like(c[0]) if result.mean is None else result.mean
     spread = torch.ones_like(c[0]) if result.spread is None else result.spread
     np.savez(f, algorithm=np.array(result.algorithm), centroids=c.numpy(), mean=mean.numpy(),
-             spread=spread.numpy(), names=np.array(result.data.names or [], dtype=str))
+             spread=spread.numpy(), metric=np.array(result.found.metric),
+             names=np.array(result.data.names or [], dtype=str))
     return f.getvalue()
 
 def load_model(path)->Model: # A file that `--model` wrote
@@ -185,6 +187,7 @@ def load_model(path)->Model: # A file that `--model` wrote
     try:
         with np.load(path, allow_pickle=False) as f:
             arrays = [torch.from_numpy(f[n].copy()) for n in ("centroids", "mean", "spread")]
-            model = Model(str(f["algorithm"]), *arrays, f["names"].tolist() or None)
+            metric = str(f["metric"]) if "metric" in f else "euclidean"       # or an older file
+            model = Model(str(f["algorithm"]), *arrays, f["names"].tolist() or None, metric)
     except Exception: raise ValueError(f"{path} is no model: write one with --model") from None
     return model

@@ -1,5 +1,6 @@
 "Rules for k and for a bandwidth, on inputs that the chapter has no room for."
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def test_hard_inputs():
     "Duplicates, exact fits, few points, one column, far away"
     twice = torch.tensor([[0.], [1.], [5.]]).repeat(10, 1)
     for method in ch._methods:
-        with pytest.warns(UserWarning):
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
             k = ch.choose_k(twice, range(1, 6), method, random_state=0).k
         assert k == 3, method
     assert ch.choose_k(points + 1e6, range(2, 7), random_state=0).k == 4

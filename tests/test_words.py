@@ -37,6 +37,9 @@ def test_money_and_a_lone_backtick_are_words():
     ('**Hamerly (2010):** one, **Borůvka** (1926) two', ['hamerly2010', 'boruvka1926']),
     ('(Yinyang 2015), MeanShift++ (2021)', ['ding2015', 'jang2021']),
     ('(Tarjan & van Leeuwen 1984)', ['tarjan1984']),
+    ('Chan, Golub and LeVeque (1983), **Bottou and Bengio** (1995)', ['chan1983', 'bottou1995']),
+    ('* R. Campello, D. Moulavi, J. Sander, PAKDD 2013. H.-P. Prim, Journal 36, 1957: all.',
+     ['campello2013', 'prim1957']),
     ('`Lloyd (1982)`, KDD 1996, Since 1970, in 1995', []),
 ])
 def test_mentions_are_found(text, keys):

@@ -2,7 +2,7 @@
 
 A mention is a name and a year in the text, "Lloyd (1982)", "(Ester et al. 1996)", or, in a list
 of readings, a title in italics. So notebooks read well in Jupyter, too, where nothing is linked."""
-import re
+import re, unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -38,33 +38,45 @@ def known(root=root):
 #  Mentions
 
 _name = r"[A-ZÁÉÖÜØĐ][\w’'-]*[^\W\d_]\+*"
-_mention = re.compile(rf'''(?P<first>{_name})\**
-    (?:,?\ (?:and|&)\ (?P<second>(?:van\ (?:de\ )?)?{_name}) | \ (?:et\ al\.|and\ others))?
-    ,?\ (?P<open>\(?)(?P<year>(?:1[89]|20)\d\d)(?![\w–-])''', re.X)
+_year = r'(?P<year>(?:1[89]|20)\d\d)(?![\w–-])'
+_and = r'(?:,?\ (?:and|&)\ |–)'
+_mention = re.compile(rf'''(?P<first>{_name})\**(?P<more>(?:,\ {_name})+(?={_and}))?
+    (?:{_and}(?P<second>(?:van\ (?:de\ )?)?{_name}) | \ (?:et\ al\.|and\ others))?
+    \**,?\ (?P<open>\(?){_year}''', re.X)
+# In a list of readings also without a title: initials, names, a venue, a year
+_reading = re.compile(rf'(?:[A-Z]\. ?-?)+(?P<first>{_name})[^;*\[\]\n]*?{_year}')
 # What stands before a year and is no author, besides what is all capitals.
 _no_author = set('''NeurIPS Wiley In Since From Until By January February March April May June July
     August September October November December'''.split())
 
+def _bare(name): # Without accents
+    parts = unicodedata.normalize('NFKD', name or '')
+    return ''.join(c for c in parts if not unicodedata.combining(c))
+
 def meant(first, second, year, root=root):
     "The keys of the entries that a mention may mean"
-    return [e.key for e in known(root) if e.year == year and
-            (first == e.fields.get('shorttitle') or first == e.authors[0][0] and
-             (not second or len(e.authors) == 2 and second == e.authors[1][0]))]
+    first,second = _bare(first),_bare(second)
+    def means(e):
+        names = [_bare(a[0]) for a in e.authors]
+        pair = not second or len(names) == 2 and second == names[1]
+        return first == e.fields.get('shorttitle') or first == names[0] and pair
+    return [e.key for e in known(root) if e.year == year and means(e)]
 
 def mentions(words, root=root):
     "Each name with a year in `words`: the match, and the keys that it may mean"
     for m in _mention.finditer(words):
         if any(n and (n in _no_author or n.isupper()) for n in (m['first'], m['second'])): continue
-        yield m, meant(m['first'], m['second'], m['year'], root)
+        yield m, meant(m['first'], None if m['more'] else m['second'], m['year'], root)
 
 def _plain(title): return re.sub(r'[\W_]+', ' ', title.lower()).strip()
 
 def titled(text, root=root):
-    "The entry whose title, or the part of it before a colon, is `text`"
+    "The entry whose title is `text`, or begins so: up to a colon, or with three words"
+    text = _plain(text)
     for e in known(root):
         title = e.fields['title']
-        if _plain(text) in (_plain(title), _plain(title.partition(':')[0]),
-                            _plain(title.partition(', with ')[0])): return e
+        begins = len(text.split()) > 2 and f'{_plain(title)} '.startswith(f'{text} ')
+        if begins or text in (_plain(title), _plain(title.partition(':')[0])): return e
     return None
 
 _title = re.compile(r'(?<!\*)\*(?P<title>[^*\s][^*\n]*)\*(?!\*)')
@@ -80,6 +92,12 @@ def linked(text, up='', root=root):
             e = titled(m['title'], root)
             return link(m[0], e.key) if e else m[0]
         return _title.sub(one, words)
+    def readings(words):
+        def one(m):
+            keys = meant(m['first'], None, m['year'], root)
+            if len(keys) != 1: return m[0]
+            return m[0][:-len(m['year'])] + link(m['year'], keys[0])
+        return _reading.sub(one, words) if words.startswith('* ') or '\n* ' in words else words
     def years(words):
         res,end = [],0
         for m,keys in mentions(words, root):
@@ -91,7 +109,8 @@ def linked(text, up='', root=root):
     for piece,words in pieces(text):                # a title that leads elsewhere is cited, too
         found = not words and piece.startswith('[') and _title.search(piece)
         if found and titled(found['title'], root): cited.append(titled(found['title'], root).key)
-    return changed(changed(text, titles), years), cited
+    for change in titles, readings, years: text = changed(text, change)
+    return text, cited
 
 def problems(text, root=root):
     "Mentions in markdown that mean no entry, or more than one"
@@ -131,7 +150,7 @@ def formatted(e):
 def written(cited, root=root):
     "The page: each entry, by first author, with the chapters of `cited[key]`, {number: page}"
     rows = sorted(known(root), key=lambda e: ([a[0].lower() for a in e.authors[:1]], e.year, e.key))
-    body = ['---\ntitle: References\n---',
+    body = ['---\ntitle: References\nrepo-actions: false\n---',
             'What the chapters cite, and where. The data is in `nbs/references.bib`.']
     for e in rows:
         where = ', '.join(f'[{t}]({p}.html)' for t,p in cited.get(e.key, {}).items())

@@ -9,6 +9,8 @@ from tools.cells import load, page, root
 from tools.names import exported, modules
 
 folder = 'reference'
+# No "Edit this page": no file of the repository holds this one
+no_source = 'repo-actions: false'
 
 #  What a module's source says of its classes
 
@@ -114,7 +116,7 @@ def pages(root=root):
         if not defined: continue
         module,short = importlib.import_module(dotted),dotted.partition('.')[2]
         found,title = examples(chapter, defined),load(chapter).cells[0].source.splitlines()[0][2:]
-        body = [f'---\ntitle: {short}\n---', (module.__doc__ or '').strip(),
+        body = [f'---\ntitle: {short}\n{no_source}\n---', (module.__doc__ or '').strip(),
                 f'`from {dotted} import …` · chapter [{title}](../{page(chapter.name)}.html)']
         for n in defined: body += entry(module, path, n, chapter, found.get(n))
         constants = [n for n in public if n not in defined]

@@ -11,7 +11,7 @@ page,notebook = 'glossary','nbs/54_glossary.ipynb'
 only = {'update': '2', 'restart': '2', 'potential': '2', 'margin': '27', 'engine': '2[567]',
         'kernel': '1', 'shift': '1', 'mode': '1', 'density': '[13]', 'noise': '3', 'tile': '30',
         'recall': '31', 'certificate': '27|30', 'stability': '33', 'assignment': '2|52|53',
-        'label': '[0-4]', 'scatter': '22'}
+        'label': '[0-4]', 'scatter': '22', 'estimator': '4', 'gap': '41'}
 
 def headings(text):
     "The terms of a page of markdown: the words of each heading below a topic, and its id"
@@ -41,12 +41,15 @@ def here(number, root=root):
 # Not a term although it holds one; titles in italics; and the readings at the end stay as they are.
 _whole = r'[Mm]ean[ -]shift|[Ee]ngine\srooms?|(?<!\*)\*[^*\s][^*\n]*\*(?!\*)'
 
-def linked(text, number, seen, root=root):
-    "Markdown with the terms linked that are not in `seen`, which grows"
+@lru_cache(None)
+def _search(number, root): # A pattern with a group for each term of a chapter, and their ids
     forms = here(number, root)
     named = [f'(?P<t{i}>{_pattern(f)})' for i,f in enumerate(forms)]
-    which = re.compile('|'.join([*named, _whole]))
-    ids = list(forms.values())
+    return re.compile('|'.join([*named, _whole])), list(forms.values())
+
+def linked(text, number, seen, root=root):
+    "Markdown with the terms linked that are not in `seen`, which grows"
+    which,ids = _search(number, root)
     def one(m):
         id = ids[int(m.lastgroup[1:])] if m.lastgroup else None
         if id is None or id in seen: return m[0]
