@@ -15,7 +15,7 @@ files = ('test_k_means', 'test_mean_shift', 'test_dbscan', 'test_hdbscan')
 ours = ('KMeans', 'MiniBatchKMeans', 'MeanShift', 'DBSCAN', 'HDBSCAN')
 homes = ('_kmeans', '_mean_shift', '_dbscan', '_hdbscan.hdbscan')
 switches = {'SCIPY_ARRAY_API': '1', 'SKLEARN_RUN_FLOAT32_TESTS': '1'}
-classes = ('KMeans', 'MeanShift', 'DBSCAN', 'HDBSCAN', 'NearestNeighbors')
+classes = ('KMeans', 'MiniBatchKMeans', 'MeanShift', 'DBSCAN', 'HDBSCAN', 'NearestNeighbors')
 
 # By the name of the test. 'private': it looks at something that is no part of the class's
 # interface. 'other': we do something else, on purpose.

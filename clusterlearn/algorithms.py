@@ -75,7 +75,8 @@ def _choose_k(task): # The number of clusters, and its choice if it was not give
     from clusterlearn.choosing import choose_k
     if len(task.x) < 4: raise ValueError(f"--k auto compares 2 with 3, and so on: {len(task.x)} "
                                          "points are too few; say --k 1")
-    choice = choose_k(_on(task.options.metric)(task.x), random_state=task.seed)
+    few = min(10_000, max(1_000, 2_000_000 // task.x.shape[1]))    # of wide data, fewer points
+    choice = choose_k(_on(task.options.metric)(task.x), max_points=few, random_state=task.seed)
     return choice.k, choice
 
 def _k_means(task): # k-means, by the public function

@@ -143,7 +143,8 @@ def _evaluated(result, o, model, device): # The indices, in the units of the dis
     mean, spread = (result.mean, result.spread) if model is None else (model.mean, model.spread)
     x = result.data.points if mean is None else (result.data.points - mean) / spread
     x = x.float() if device.type == "mps" else x
-    return evaluate(x.to(device), result.found.labels, random_state=o.seed or 0)
+    x = _on(result.found.metric)(x.to(device))
+    return evaluate(x, result.found.labels, random_state=o.seed or 0)
 
 def _result(name, o, data, model, device): # Cluster or predict, and number the clusters
     mean, spread = _scale(data.points) if o.standardize else (None, None)

@@ -19,7 +19,8 @@ from .estimator_base import Estimator, give_back, read_points, tensor_like
 
 # %% ../nbs/63c_estimator_parts.ipynb #fb8a4840
 FITS = {name: f"clusterlearn.{room}:{name}" for room, names in {
-    "estimator_kmeans": ("assign_labels", "count_starts", "fit_k_means", "fit_mean_shift"),
+    "estimator_kmeans": ("assign_labels", "count_starts", "fit_k_means", "sample_size",
+                         "fit_mini_batch", "fit_batch", "fit_mean_shift"),
     "estimator_density": ("is_euclidean", "fit_dbscan", "fit_hdbscan", "centers_of",
                           "nearest_of", "within_of", "graph_of"),
     "density.hdbscan_select": ("cut_labels",)}.items() for name in names}
@@ -52,6 +53,9 @@ class PairwiseModel(ClusterMixin, Estimator):
         tags.input_tags.pairwise = self.metric == "precomputed"
         return tags
 
+    def _more_tags(self): # The same for scikit-learn before 1.6
+        return {"pairwise": self.metric == "precomputed"}
+
 # %% ../nbs/63c_estimator_parts.ipynb #6ea51b6a
 def _back(a, X): return give_back(torch.from_numpy(a), X)   # An array, in the kind of X
 
@@ -61,6 +65,8 @@ class TreeModel(PairwiseModel):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.metric != "precomputed"
         return tags
+
+    def _more_tags(self): return {"allow_nan": self.metric != "precomputed"}
 
     def _learn(self, X, r): # From an `HDBSCANFit`
         self.labels_, self.probabilities_ = _back(r.labels, X), _back(r.probabilities, X)

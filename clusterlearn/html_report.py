@@ -186,6 +186,7 @@ def _indices(result): # The section about the evaluation
     if e.noise: notes.append(f"{e.noise:,} points are in no cluster, and left out here.")
     if e.silhouette_error: notes.append(f"The silhouette: {e.silhouette_points:,} random points.")
     if math.isnan(e.silhouette): notes.append("With one cluster there is nothing to compare.")
+    if result.found.metric == "cosine": notes.append("Distances are those of directions.")
     if result.spread is not None: notes.append("Distances are those of the standardized columns.")
     return _section("How good is it?", *parts, f'<p class="soft">{" ".join(notes)}</p>')
 

@@ -50,6 +50,16 @@ def test_evaluate_uses_the_units_of_the_distances(capsys):
         assert e['silhouette'] == pytest.approx(metrics.silhouette_score(x, labels), rel=1e-6)
 
 
+def test_by_cosine_indices_are_those_of_directions(capsys):
+    for k in '3', 'auto':
+        line = f'a.csv --k {k} --metric cosine --evaluate --json --out l{k}.csv --report r{k}.html'
+        told = json.loads(run(line, capsys)[1])
+        x, labels = load('a.csv').points.double(), load(f'l{k}.csv').points[:, 0]
+        want = metrics.silhouette_score(x / x.norm(dim=1, keepdim=True), labels)
+        assert told['evaluation']['silhouette'] == pytest.approx(want, abs=1e-6)
+    assert max(told['choice']['scores']) == pytest.approx(want, abs=1e-6)
+
+
 def test_evaluate_without_clusters_or_with_one(capsys):
     for line, k in ('a.csv --k 1', 1), ('dbscan a.csv --eps 1e-9', 0):
         e = json.loads(run(f'{line} --evaluate --json', capsys)[1])['evaluation']
