@@ -83,7 +83,8 @@ def array_contents(
 # %% ../nbs/62e_parts.ipynb #57b568a0
 class InOrder:
     "Slices of the rows of a flow of tensors; those that follow each other cost one pass"
-    def __init__(self, flow): self.flow, self.source, self.at, self.held = flow, None, 0, []
+    def __init__(self, flow, n_rows=None): # After row `n_rows` the flow is let go
+        self.flow, self.n_rows, self.source, self.at, self.held = flow, n_rows, None, 0, []
 
     def __getitem__(self, part):
         if self.source is None or part.start < self.at:
@@ -96,7 +97,9 @@ class InOrder:
             if more is None: break
             self.held.append(more)
         x = self.held[0] if len(self.held) == 1 else torch.cat(self.held)
-        return x[part.start - self.at:part.stop - self.at]
+        found = x[part.start - self.at:part.stop - self.at]
+        if part.stop == self.n_rows: self.source, self.held = None, []
+        return found
 
 # %% ../nbs/62e_parts.ipynb #e39ff89f
 def _number_type(t): # The NumPy dtype of an Arrow type's tensors; None if it holds no numbers
@@ -135,14 +138,21 @@ def _from_record_batch(name, batch): # A tensor (m, d)
                          f"({sizes['min']} to {sizes['max']}), or missing ones")
     return as_tensor(c.flatten().to_numpy(zero_copy_only=False), name).view(len(c), -1)
 
-def _flow_of(name, fragment, schema, chosen, step): # Its tensors, little by little
-    import pyarrow.dataset as ds
-    options = {}
-    if fragment.format.default_extname == "parquet":
-        options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(use_buffered_stream=True)
-    batches = fragment.to_batches(schema, columns=chosen, batch_size=step, batch_readahead=1,
-                                  fragment_readahead=1, use_threads=False, **options)
-    return (_from_record_batch(name, b) for b in batches if len(b))
+def _record_batches(fragment, schema, chosen, step): # Of a file or a row group, little by little
+    import pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq
+    inside = set(chosen) <= set(fragment.physical_schema.names)         # no column of its path
+    if inside and isinstance(fragment.format, ds.ParquetFileFormat):
+        groups = [g.id for g in fragment.row_groups]
+        with pq.ParquetFile(fragment.open(), buffer_size=2**16, pre_buffer=False) as f:
+            yield from f.iter_batches(step, groups, chosen, use_threads=False)
+    elif inside and isinstance(fragment.format, ds.IpcFileFormat):
+        with pa.ipc.open_file(fragment.open()) as f:
+            for i in range(f.num_record_batches): yield f.get_batch(i)
+    else: yield from fragment.to_batches(schema, columns=chosen, batch_size=step, use_threads=False)
+
+def _flow_of(name, *which): # Tensors of a file or a row group
+    batches = _record_batches(*which)
+    return (_from_record_batch(name, b.select(which[2])) for b in batches if len(b))
 
 # %% ../nbs/62e_parts.ipynb #aff4738c
 def arrow_contents(
@@ -155,14 +165,16 @@ def arrow_contents(
     chosen, dtype = _choose_fields(name, dataset.schema, columns, ignore)
     parts, width = [], len(chosen)
     if width == 1 and _is_list(dataset.schema.field(chosen[0]).type):
-        head = dataset.head(1, columns=chosen).to_batches()
-        width = _from_record_batch(name, head[0]).shape[1] if head else 1
+        firsts = (x for f in dataset.get_fragments()
+                  for x in _flow_of(name, f, dataset.schema, chosen, 1))
+        first = next(firsts, None)
+        width = 1 if first is None else first.shape[1]
     step = max(1, batch_bytes // (width * dtype.itemsize))
     for f in dataset.get_fragments():
         title, first, whole = getattr(f, "path", "") or name, 0, not hasattr(f, "row_groups")
         for piece in [f] if whole else f.split_by_row_group():
             n = (piece.count_rows() if whole else piece.row_groups[0].num_rows)
-            rows = InOrder(partial(_flow_of, title, piece, dataset.schema, chosen, step))
+            rows = InOrder(partial(_flow_of, title, piece, dataset.schema, chosen, step), n)
             parts += [Part(title, first + i, min(step, n - i),
                            partial(rows.__getitem__, slice(i, min(i + step, n))))
                       for i in range(0, n, step)]

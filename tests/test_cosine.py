@@ -211,6 +211,16 @@ def test_refused(bad, words):
         k_means(args.pop('x'), **args)
 
 
+def test_batches_need_memory():
+    "Batches are for distances; by cosine they are refused with the remedy, not with a TypeError"
+    x = torch.randn(40, 3, generator=as_generator(0))
+    assert len(k_means(lambda: x.split(10), 2, random_state=0).labels) == 40
+    with pytest.raises(ValueError, match='needs the points in memory'):
+        k_means(lambda: x.split(10), 2, metric='cosine')
+    with pytest.raises(ValueError, match="metric='cos'"):
+        k_means(lambda: x.split(10), 2, metric='cos')
+
+
 def test_unit_rows_are_numpys():
     x = torch.randn(50, 7, generator=as_generator(0)).double()
     assert_close(unit_rows(x), torch.from_numpy(unit(x)), atol=1e-15, rtol=0.)

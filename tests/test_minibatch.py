@@ -1,5 +1,7 @@
 "Mini-batch k-means beside its loop and scikit-learn, exact labels at any scale, refusals."
 
+import copy
+import io
 import math
 
 import numpy as np
@@ -8,12 +10,14 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from sklearn.cluster import MiniBatchKMeans
 from torch.testing import assert_close
+from torch.utils.data import DataLoader, TensorDataset
 
 from clusterlearn.checks import as_generator
 from clusterlearn.data import blobs
 from clusterlearn.kmeans.assign import inertia_by_differences, nearest_exact, origin_of
 from clusterlearn.kmeans.minibatch import (MiniBatchState, SmoothedInertia, mini_batch_k_means,
                                            mini_batch_loop, mini_batch_state)
+from clusterlearn.kmeans.minibatch_stream import mini_batch_stream
 from clusterlearn.kmeans.seeding import initial_centroids
 
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -222,3 +226,70 @@ def test_a_batch_that_does_not_fit():
         with pytest.raises(ValueError, match='batch has'):
             state.partial_fit(batch)
     assert torch.equal(state.centroids, before) and state.n_steps == 0
+
+
+def as_stream(x, size=100): return lambda: x.split(size)
+
+
+def test_stream_takes_the_steps_of_partial_fit():
+    "Functions, lists, loaders, pairs with weights and arrays give the same, batch for batch"
+    x, w = blobs(5, 200, 3, random_state=0).points, torch.rand(1000, generator=as_generator(0))
+    options = dict(init=x[::200], reassignment_ratio=0, random_state=0)
+    for weights in (None, w):
+        state = mini_batch_state(x, 5, **options)
+        for i in range(0, 1000, 100):
+            state.partial_fit(x[i:i + 100], None if weights is None else w[i:i + 100])
+        pairs = list(zip(x.split(100), w.split(100)))
+        sources = [pairs, [list(p) for p in pairs], lambda: iter(pairs),
+                   DataLoader(TensorDataset(x, w), 100)]
+        if weights is None:
+            sources = [as_stream(x), list(x.split(100)), [b.numpy() for b in x.split(100)],
+                       DataLoader(TensorDataset(x), 100)]
+        for source in sources:
+            r = mini_batch_stream(source, 5, max_iter=1, max_no_improvement=None, **options)
+            assert torch.equal(r.centroids, state.centroids.float()) and r.n_iter == 1
+            labels, squares = direct(x, r.centroids)
+            assert torch.equal(r.labels, labels)
+            total = squares.sum() if weights is None else squares @ w.double()
+            assert math.isclose(r.inertia, total, rel_tol=1e-9)
+
+
+def test_stream_passes_and_stops():
+    x = blobs(4, 250, 2, random_state=0).points[torch.randperm(1000, generator=as_generator(0))]
+    options = dict(max_no_improvement=None, random_state=0)
+    r = mini_batch_stream(as_stream(x), 4, max_iter=3, **options)
+    assert (len(r.history), r.n_iter, r.converged) == (30, 3, False)
+    assert mini_batch_stream(as_stream(x), 4, random_state=0).converged
+    early = mini_batch_stream(as_stream(x), 4, callback=lambda i, s, c: i == 4, **options)
+    assert len(early.history) == 4 and len(early.labels) == 1000
+    again = mini_batch_stream(as_stream(x), 4, callback=lambda i, s, c: i == 4, **options)
+    assert torch.equal(early.centroids, again.centroids)
+    small = mini_batch_stream(as_stream(x, 3), 4, max_iter=1, init_size=40, **options)
+    assert len(small.labels) == 1000 and small.history[0] > 0
+
+
+def test_stream_refuses():
+    x = torch.randn(20, 2, generator=as_generator(0))
+    used = iter(x.split(5))
+    for source, words in ((iter(x.split(5)), 'iterator'), (lambda: used, 'gave no points'),
+                          ([], 'gave no points'), ([x, torch.ones(3, 5)], 'batch 1 has 5 columns'),
+                          ([x, x * math.nan], 'batch 1 has nan'), ([x[:2]], 'more than the 2'),
+                          ([(x, -torch.ones(20))], 'sample_weight')):
+        with pytest.raises((ValueError, TypeError), match=words):
+            mini_batch_stream(source, 3)
+    with pytest.raises(ValueError, match='max_iter'):
+        mini_batch_stream([x], 3, max_iter=0)
+
+
+def test_saved_and_continued():
+    "A result comes back without pickle's dangers, in a process of its own state, and goes on"
+    x = blobs(4, 200, 2, random_state=0).points
+    for seed in (0, None):
+        r, file = mini_batch_k_means(x, 4, random_state=seed), io.BytesIO()
+        torch.save(r, file)
+        file.seek(0)
+        back = torch.load(file, weights_only=True)
+        assert torch.equal(back.labels, r.labels) and back.history == r.history
+        for state in (r.state, back.state, copy.deepcopy(back.state)):
+            state.partial_fit(x[:100])
+        assert torch.equal(back.state.centroids, r.state.centroids)

@@ -13,7 +13,7 @@ from clusterlearn.neighbors import search
 from clusterlearn.neighbors.products import _columns, _maxima, _members, _scores, _select, _table
 from clusterlearn.neighbors.search import neighbors, neighbors_direct, neighbors_loop
 
-engines = 'auto', 'tree', 'products', 'lists'
+engines = 'auto', 'tree', 'products', 'lists', 'scores'
 torch.set_num_threads(1)
 
 
@@ -58,6 +58,8 @@ def check(x, q, k, radius, engine, budget=2**26):
     found = neighbors(x, k=k, query=q, engine=engine, budget=budget)
     assert torch.equal(found.indices, order[:, :k])
     assert torch.equal(found.distances, squares[:, :k].sqrt().to(x.dtype))
+    if engine == 'scores':  # finds the k nearest only
+        return
     found = neighbors(x, radius=radius, query=q, engine=engine, budget=budget)
     inside = squares <= radius * radius
     assert torch.equal(found.indptr.diff(), inside.sum(1)) and found.indptr[0] == 0
@@ -200,6 +202,7 @@ def test_nprobe_finds_more_with_more_lists():
         (ValueError, "engine='x': known are auto, tree", dict(k=1, engine='x')),
         (ValueError, "nprobe=2: it goes with k and engine='lists'", dict(k=1, nprobe=2)),
         (ValueError, 'nprobe=0: at least 1', dict(k=1, nprobe=0, engine='lists')),
+        (ValueError, "engine='scores' goes with k", dict(radius=1.0, engine='scores')),
     ],
 )
 def test_bad_input(error, words, args):
@@ -228,8 +231,15 @@ def test_engines_are_loaded_when_needed():
 def test_the_tree_is_compiled_when_enough_was_spent(monkeypatch):
     x = torch.zeros(3000, 3)
     tier = search.Tier('clusterlearn.neighbors.tree', '_nearest')
-    monkeypatch.setattr(search, '_tier', tier)
+    monkeypatch.setitem(search._tiers, 'tree', tier)
     assert search._choose(x, x, 5) == 'kd_tree'
     tier.spent = 60.0
     assert search._choose(x, x, 5) == 'tree'
+    wide, tier = x[:, :1].expand(-1, 20), search.Tier('clusterlearn.neighbors.scores', '_scan')
+    monkeypatch.setitem(search._tiers, 'scores', tier)
+    assert search._choose(wide, wide, 5) == 'products'
+    tier.spent = 60.0
+    assert search._choose(wide, wide, 5) == 'scores'
+    assert search._choose(wide, wide, 100) == 'products'
+    tier.spent = 0.0
     assert search._choose(x, x, 500) == search._choose(x[:, :1].expand(-1, 11), x, 5) == 'products'

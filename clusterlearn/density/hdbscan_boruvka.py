@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .dbscan_tree import find, leaf_ranges, sibling, unite
-from ..tree import (Tree, box_nearest, boxes_nearest, build_tree, compiled, node_minima,
-                               squares)
+from ..tree import (BoxTree, box_nearest, boxes_nearest, build_tree, compiled,
+                               node_minima, squares)
 
 # %% ../../nbs/85_hdbscan_boruvka.ipynb #69bcccd5
 @compiled
@@ -138,8 +138,8 @@ def _join(component, weight, target, parent, chosen, u, v, w, done):
 
 # %% ../../nbs/85_hdbscan_boruvka.ipynb #43756d98
 class SpanningTree(NamedTuple):
-    "A minimum spanning tree between rows of a `Tree`, and the neighbours of each row."
-    tree: Tree
+    "A minimum spanning tree between rows of a `BoxTree`, and the neighbours of each row."
+    tree: BoxTree
     near: np.ndarray # Squared distances to the nearest k, itself included, shape (n, k)
     ids: np.ndarray # The rows that they are, shape (n, k)
     u: np.ndarray # One end of each edge, shape (n - 1,)

@@ -65,6 +65,12 @@ def _space(metric):
     if isinstance(metric, str) and metric in METRICS: return resolve_name(METRICS[metric])
     raise ValueError(f"metric={metric!r}: known are euclidean, {', '.join(METRICS)}")
 
+def _of_batches(x, metric, **options): # Points that need not fit into memory
+    if _space(metric).lloyd is lloyd:
+        return resolve_name("clusterlearn.kmeans.streamed:k_means_streamed")(x, **options)
+    raise ValueError(f"metric={metric!r} needs the points in memory: pass a tensor or an array, "
+                     "such as torch.cat(list(as_batches(points)))")
+
 # %% ../../nbs/26_kmeans_lloyd.ipynb #8f3b1a90
 class _Watch: # The loop's callback: tells the user's and moves the bar
     def __init__(self, callback, bar): self.callback, self.bar, self.stopped = callback, bar, False
@@ -110,7 +116,7 @@ def _check_choices(init, n_init, tol, empty, precision, engine): # ValueError na
                          "use n_init=1")
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #a27570b0
-def _problem_of(x, sample_weight, make): # The problem; where its results belong, if not here
+def _problem_of(x, sample_weight, make=make_problem): # And where its results belong, if not here
     home = x.device if isinstance(x, Tensor) and x.device.type == "mps" else None
     return make(x if home is None else x.cpu(), sample_weight), home   # mps: no float64
 
@@ -172,5 +178,4 @@ def k_means(
     metric:str="euclidean", # "cosine": directions, and the inertia is the sum of 1 - cos
 )->KMeansResult: # `centroids` (k, d), `labels` (n,), `inertia`, `n_iter`, `converged`, `history`
     "Exact k-means (Lloyd 1982); `ValueError` or `TypeError` names a bad argument."
-    if is_batched(x): return resolve_name("clusterlearn.kmeans.streamed:k_means_streamed")(**vars())
-    return _fit(**vars())
+    return _of_batches(**vars()) if is_batched(x) else _fit(**vars())

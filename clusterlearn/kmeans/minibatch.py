@@ -45,7 +45,7 @@ def _room(name): # A function of the engine room, when it is needed
 
 # %% ../../nbs/28b_kmeans_minibatch.ipynb #3de2dbba
 def _move(state, x, labels, w): # Each centroid to the mean of all that it has had
-    scale, sums = state.origin.scale, torch.zeros_like(state.centroids)
+    scale, sums = state.origin[1], torch.zeros_like(state.centroids)
     for part, p in pieces(x):
         if scale != 1: p = p * scale
         sums.index_add_(0, labels[part], p if w is None else p * w[part, None])
@@ -90,7 +90,7 @@ class MiniBatchState:
     "Mini-batch k-means between two batches: all that is needed to go on; `partial_fit` does"
     centroids:Tensor # Shape (k, d), float64
     counts:Tensor # The weight of the points that each centroid has had, shape (k,), float64
-    origin:tuple # Where products are taken, an `Origin`
+    origin:tuple # Where products are taken: mean and scale of an `Origin`
     reassignment_ratio:float=.01 # Below this share of the largest count a centroid starts anew
     generator:torch.Generator|None=None # Draws the points where it starts
     n_steps:int=0 # Batches so far
@@ -132,7 +132,8 @@ def mini_batch_state(
         squares = _room("nearest_exact")(x, c, origin)[1]
         return (squares.sum() if w is None else squares @ w).item()
     best = starts[0] if len(starts) == 1 else min(starts, key=cost)
-    return MiniBatchState(best, best.new_zeros(len(best)), origin, float(reassignment_ratio), g)
+    return MiniBatchState(best, best.new_zeros(len(best)), tuple(origin),
+                          float(reassignment_ratio), g)
 
 # %% ../../nbs/28b_kmeans_minibatch.ipynb #34d19b92
 @dataclass
@@ -161,6 +162,8 @@ class MiniBatchResult(NamedTuple):
     converged:bool # The smoothed inertia stopped falling, or the shift fell to `tol`
     history:list # The mean square of each batch, before its step
     state:MiniBatchState # `state.partial_fit` goes on
+
+torch.serialization.add_safe_globals([MiniBatchResult, MiniBatchState, torch.Generator])
 
 # %% ../../nbs/28b_kmeans_minibatch.ipynb #42ae8327
 def _train(state, batches, max_no_improvement, tol, callback): # Mean squares; converged or not

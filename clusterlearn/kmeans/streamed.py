@@ -45,8 +45,8 @@ _label = 4 + 8 # Bytes of a label and of the result's
 
 def _check_labels(n, budget, labels_out): # Whether the labels of n points have a place
     if n is None or labels_out is not None or n * _label <= budget // 2: return
-    raise ValueError(f"the labels of {n:,} points need {n * _label / 2**20:,.0f} MB, more than half "
-                     f"of the budget of {budget / 2**20:,.0f} MB: k_means_streamed(..., "
+    raise ValueError(f"the labels of {n:,} points need {n * _label / 2**20:,.0f} MB, more than "
+                     f"half of the budget of {budget / 2**20:,.0f} MB: k_means_streamed(..., "
                      "labels_out='labels.npy') keeps them in a file, budget= allows more memory")
 
 def _columns(n, budget, labels_out, folder, each, run): # Makes labels and bounds where they fit
@@ -138,7 +138,7 @@ def _check_labels_out(path): # A `Path`, or None
 def _engine(problem, k): # Compiled code if it is ready, or worth its cost
     x = problem.sample.points[:1].contiguous()
     work = len(problem.points) * x.shape[1] * k
-    ready = x.dtype in LEDGER.compiled or work >= (2**30 if is_cached() else 2**35)
+    ready = x.dtype in LEDGER.compiled or work >= (2**30 if is_cached() else 2**32)
     if not can_compile(x) or not ready: return StreamedEngine
     if x.dtype not in LEDGER.compiled and not load_compiled(x.dtype): return StreamedEngine
     from clusterlearn.kmeans.engines.swept import SweptEngine
@@ -157,7 +157,8 @@ def _best_run(problem, make, starts, columns, run, max_iter, verbose, callback):
         one = partial(run, problem, engine, max_iter=max_iter)
         try: r, stopped = _watched(one, i, len(starts), max_iter, verbose, callback)
         finally: engine.close()
-        if best is None or r.inertia < (1 - 1e-12) * best.inertia: best, path = r, engine.labels.path
+        if best is None or r.inertia < (1 - 1e-12) * best.inertia:
+            best, path = r, engine.labels.path
         if stopped: break
     return best, path
 

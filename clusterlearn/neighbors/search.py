@@ -132,22 +132,26 @@ def _kd_within(x, query, radius, budget): # SciPy's k-d tree for a radius
 
 # %% ../../nbs/30_neighbors.ipynb #b37b323f
 _engines = {"tree": "clusterlearn.neighbors.tree", "products": "clusterlearn.neighbors.products",
-            "lists": "clusterlearn.neighbors.lists"}
+            "lists": "clusterlearn.neighbors.lists", "scores": "clusterlearn.neighbors.scores"}
 
 def _engine(name, what): # The function of an engine that finds the "nearest" or those "within"
     if name == "kd_tree": return _kd_nearest if what == "nearest" else _kd_within
-    _tier.loaded |= name == "tree"
+    if name in _tiers: _tiers[name].loaded = True
     return getattr(importlib.import_module(_engines[name]), f"{name}_{what}")
 
 # %% ../../nbs/30_neighbors.ipynb #d6dd1694
-_tier = Tier(_engines["tree"], "_nearest", compile=6.)
+_tiers = {"tree": Tier(_engines["tree"], "_nearest", compile=6.),
+          "scores": Tier(_engines["scores"], "_scan", load=3., compile=15.)}
 
 def _choose(x, query, k): # The engine's name
     work, d = len(x) * len(query), x.shape[1]
-    if x.device.type != "cpu" or d > 10 or (k or 0) > 128 or work <= 2**20: return "products"
+    if x.device.type != "cpu" or (k or 0) > 128 or work <= 2**20: return "products"
+    if d > 10:
+        seconds = work * (d + 20) * 4e-11 / torch.get_num_threads()
+        return "scores" if k and k <= 64 and _tiers["scores"].pays(seconds) else "products"
     if importlib.util.find_spec("scipy") is None: return "tree"
     seconds = len(query) * ((k or 20) + 10) * 1e-7 * 1.76**(d - 3) / torch.get_num_threads()
-    return "tree" if _tier.pays(seconds) else "kd_tree"
+    return "tree" if _tiers["tree"].pays(seconds) else "kd_tree"
 
 # %% ../../nbs/30_neighbors.ipynb #ef4bf843
 def _check_k(k, n): # A whole number from 1 to n
@@ -177,7 +181,7 @@ def neighbors(
     k:int=None, # How many neighbours of each query; or give `radius`
     radius:float=None, # All neighbours at most so far away; or give `k`
     query=None, # Where to search, shape (m, d); None is the points, which then find themselves
-    *, engine:str="auto", # "auto", "tree", "products" or "lists": the result is the same
+    *, engine:str="auto", # "auto", "tree", "products", "scores", "lists": all give the same
     nprobe:int=None, # With "lists": look into so many lists only, which is approximate
     budget:int=2**26, # Bytes of the largest table
 )->Neighbors|RadiusNeighbors: # Distances and indices, ordered by (distance, index)
@@ -190,6 +194,8 @@ def neighbors(
     query = x if query is None else _check_query(query, x)
     if engine not in ("auto", *_engines):
         raise ValueError(f"engine={engine!r}: known are auto, {', '.join(_engines)}")
+    if engine == "scores" and (k is None or x.device.type != "cpu"):
+        raise ValueError("engine='scores' goes with k, on the CPU: use engine='products'")
     more = {} if nprobe is None else dict(nprobe=_check_nprobe(nprobe, engine, k))
     return _search(x, query, k, radius, engine, budget, more)
 
@@ -204,7 +210,8 @@ def _check_nprobe(nprobe, engine, k): # A whole number, at least 1, and only wit
 
 def _search(x, query, k, radius, engine, budget, more): # Checked arguments; the result
     name = _choose(x, query, k) if engine == "auto" else engine
-    count = _tier.spending() if name == "kd_tree" else contextlib.nullcontext()
+    tier = {"kd_tree": "tree", "products": "scores"}.get(name) if engine == "auto" else None
+    count = _tiers[tier].spending() if tier else contextlib.nullcontext()
     with count:
         if k is not None: squares, *more = _engine(name, "nearest")(x, query, k, budget, **more)
         else: squares, *more = _engine(name, "within")(x, query, radius, budget)

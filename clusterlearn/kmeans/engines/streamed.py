@@ -185,8 +185,8 @@ class StreamedEngine:
         self._start(centroids)
 
     def _made(self, name, dtype): # A column by the caller's function, or in memory
-        n, make = len(self.problem.points), self.column
-        return Column(n, dtype, device=self.device) if make is None else make(name, dtype, self.device)
+        if self.column is not None: return self.column(name, dtype, self.device)
+        return Column(len(self.problem.points), dtype, device=self.device)
 
     def _start(self, centroids): self.inner = TensorEngine(self.problem, centroids)
 
