@@ -6,9 +6,9 @@ from .density.dbscan import DBSCANResult, dbscan
 from .density.hdbscan import HDBSCANResult, hdbscan
 from .evaluation import Evaluation, evaluate, silhouette_score
 from .files import load
+from .kmeans.engines.distributed import distributed_k_means
 from .kmeans.lloyd import k_means
 from .kmeans.minibatch import mini_batch_k_means
-from .kmeans.minibatch_stream import mini_batch_stream
 from .kmeans.protocol import KMeansResult
 from .kmeans.scatter import k_means_cluster
 from .meanshift.modes import MeanShiftResult, mean_shift
@@ -16,7 +16,7 @@ from .neighbors.lsh import LSH
 from .neighbors.search import Neighbors, RadiusNeighbors, neighbors
 
 __all__ = ["blobs", "load", "k_means", "KMeansResult", "k_means_cluster", "mini_batch_k_means",
-           "mini_batch_stream", "mean_shift", "MeanShiftResult", "dbscan", "DBSCANResult",
-           "hdbscan", "HDBSCANResult", "neighbors", "Neighbors", "RadiusNeighbors", "LSH",
-           "choose_k", "KChoice", "choose_bandwidth", "BandwidthChoice", "evaluate", "Evaluation",
-           "silhouette_score"]
+           "mean_shift", "MeanShiftResult", "dbscan", "DBSCANResult", "hdbscan", "HDBSCANResult",
+           "neighbors", "Neighbors", "RadiusNeighbors", "LSH", "choose_k", "KChoice",
+           "choose_bandwidth", "BandwidthChoice", "evaluate", "Evaluation", "silhouette_score",
+           "distributed_k_means"]

@@ -21,6 +21,7 @@ from .options import parse, pick_device
 from .output import (Result, append_file, centroids_file, check_targets, labels_file,
                                  load_model, model_file, write_whole)
 from .report import print_report
+from .command_shards import is_sharded, run_shards
 
 # %% ../nbs/89a_command.ipynb #6ddfdef9
 def _load(o, columns): # The points of a file, by the options of the input
@@ -163,6 +164,7 @@ def run_command(
 )->None:
     "Cluster a file, write and print what was found; an exception says in one line what is wrong."
     name, o = parse(words)
+    if is_sharded(o.points): return run_shards(name, o)
     _check_together(name, o)
     device = pick_device("auto" if o.device is None else o.device)
     files = {f: getattr(o, f[2:]) for f in _makers}

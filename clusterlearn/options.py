@@ -48,6 +48,13 @@ common = {
                _least(1, "iteration"))),
 }
 
+# %% ../nbs/89_options.ipynb #5d1e0f20
+_many = "several files (a folder or 'x/*.npy'; --out is a folder), also by torchrun; k-means only"
+common[_many] = (
+    Option("--timeout", float, "Seconds to wait for another process (default: 600)",
+           lambda v: None if v > 0 else "seconds above zero are needed"),)
+common["run"] = common.pop("run")   # the last group: --help and --version go there
+
 # %% ../nbs/89_options.ipynb #28813e91
 _about = """Find clusters in POINTS, print sizes and centres, write labels, rows, pictures, films.
 POINTS is a table (csv, tsv, txt, json, parquet, feather; .gz), an array (npy, npz, pt), a picture

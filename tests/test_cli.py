@@ -193,7 +193,7 @@ all_files = ('--out', 'new.csv', '--plot', 'new.png', '--animate', 'new.html')
     (['--pdb'], 'unrecognized arguments: --pdb'),
     (['a.csv', 'b.csv'], 'unrecognized arguments: b.csv'),
     (['points.doc'], "points.doc: unknown kind of file '.doc'"),
-    (['.'], 'unknown kind of file'),
+    (['.'], '--plot is for one file in one process'),
     ([''], 'unknown kind of file'),
     (['gap.csv'], "gap.csv, row 4, column 1 (x) is missing ('nan'); fill it, or"),
     (['gap.csv', '--missing', 'fill'], '--missing fill: choose error or drop'),
@@ -338,6 +338,7 @@ def test_help_is_two_screens(capsys, monkeypatch, name):
     assert main([name, '--help']) == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 50 and max(map(len, text.splitlines())) <= 100
+    assert len(text.splitlines()) <= 52 and max(map(len, text.splitlines())) <= 100
     own = algorithms.algorithms[name].options
     for option in (*own, *sum(common.values(), ())): assert f'  {option.flag} ' in text, option
     for words in ('invisible', '--no-header', 'meanshift', 'default: 300', '--version', 'csv'):
