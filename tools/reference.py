@@ -54,7 +54,10 @@ def printed(cell):
 
 #  Markdown
 
-def cell_of(text): return str(text).replace('|', r'\|').replace('\n', ' ')
+def cell_of(text):
+    "Text for a cell: Pandoc keeps `|` in code, and takes others for the next column"
+    parts = re.split(r'(`[^`]*`)', str(text).replace('\n', ' '))
+    return ''.join(p if p.startswith('`') else p.replace('|', r'\|') for p in parts)
 
 def table(head, rows):
     "A table of markdown"
