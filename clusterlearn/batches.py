@@ -63,6 +63,7 @@ class Batches:
             self.device = torch.device("cpu" if device is None else device)
         else:
             first = next((x for _, x in self._begin() if len(x)), None)
+            if hasattr(self.last, "close"): self.last.close()               # it holds a batch
             if first is None: raise ValueError(f"{name} has no rows")
             if first.dim() != 2: _check_shape(first, f"{name}, batch 0,")
             self.n_columns, self.dtype = first.shape[1], first.dtype

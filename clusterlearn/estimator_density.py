@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix, issparse
-from sklearn.neighbors import BallTree, KDTree
 from torch import Tensor
 
 from .checks import as_count
@@ -23,6 +22,7 @@ from .density.metrics import (dbscan_lists, distance_matrix, given_distances,
                                           matrix_edges, radius_lists)
 from .estimator_base import _finite, read_points, read_weights, validate_data
 from .neighbors.search import neighbors
+from sklearn.neighbors import BallTree, KDTree
 
 # %% ../nbs/88c_estimator_density.ipynb #55544e40
 def is_euclidean(

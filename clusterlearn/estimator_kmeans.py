@@ -11,13 +11,11 @@ import warnings
 from pkgutil import resolve_name
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from .checks import as_count, as_generator, as_tensor
 from .estimator_base import distinct_rows, give_back, tensor_like
-from .kmeans.assign import origin_of
+from .kmeans.assign import nearest_exact, origin_of
 from .kmeans.lloyd import ENGINES, _problem_of, k_means
 from .kmeans.minibatch import (MiniBatchResult, MiniBatchState, mini_batch_k_means,
                                            mini_batch_state)
@@ -25,6 +23,8 @@ from .kmeans.protocol import KMeansResult, pieces
 from .kmeans.seeding import FewDistinctPoints, initial_centroids
 from .meanshift.modes import MeanShiftResult, estimate_bandwidth, mean_shift
 from .neighbors.search import neighbors
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 # %% ../nbs/88b_estimator_kmeans.ipynb #98d15f5c
 def assign_labels(
@@ -32,6 +32,9 @@ def assign_labels(
     centroids:Tensor, # Shape (k, d)
 )->Tensor: # The nearest centroid of each point, shape (n,)
     "Labels as `k_means` gives them."
+    (n, d), k = x.shape, len(centroids)
+    if x.device.type != "mps" and (n < 2**13 or d > 16 or k <= 32):
+        return nearest_exact(x, centroids.double(), origin_of(x))[0]
     problem, home = _problem_of(x, None)
     c = centroids.to(problem.given.device).double() * problem.scale
     with contextlib.closing(resolve_name(ENGINES["auto"])(problem, c, "exact", False)) as engine:

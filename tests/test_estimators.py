@@ -335,11 +335,12 @@ def test_bad_parameters(model, error):
     with pytest.raises((ValueError, TypeError), match=error): model.fit(X)
 
 without = '''
-import sys; sys.modules['sklearn'] = None
-import clusterlearn
-try: import clusterlearn.estimators
-except ImportError as e: assert 'clusterlearn[sklearn]' in str(e), e
-else: raise AssertionError('no error')
+import importlib, sys; sys.modules['sklearn'] = None
+import clusterlearn.density.metrics
+for room in ('estimators', *(f'estimator_{n}' for n in ('base', 'parts', 'kmeans', 'density'))):
+    try: importlib.import_module(f'clusterlearn.{room}')
+    except ImportError as e: assert 'clusterlearn[sklearn]' in str(e), (room, e)
+    else: raise AssertionError('no error')
 '''
 
 def test_without_scikit_learn_the_error_names_the_extra():

@@ -158,7 +158,7 @@ def test_labels_and_inertia_as_in_memory(points, case, weighted, engine, monkeyp
         else None
     )
     for k, start in ((1, x[:1]), (2, x[:2]), (25, x[:25])):
-        how = dict(init=start, sample_weight=w, tol=0, max_iter=40, empty='keep')
+        how = dict(init=start, sample_weight=w, tol=0, max_iter=12, empty='keep')
         want = k_means(x, k, engine='plain', **how)
         got = k_means_streamed(lambda: x.split(333), k, engine='streamed', **how)
         assert torch.equal(got.labels, want.labels), (case, k)
@@ -416,6 +416,28 @@ def test_what_is_kept_in_files_is_kept_exactly(
         searched.append([i.n_searched for i in got.history])
     assert min(searched[0]) < 400
     assert sorted(p.name for p in tmp_path.iterdir()) == (['l.npy'] if labels else []) + ['x.npy']
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the pretend GPU needs Triton')
+@pytest.mark.parametrize('more', [dict(empty='farthest'), dict(sample_size=300, init='k-means++')])
+def test_batches_stay_on_their_device(points, more):
+    pytest.importorskip('triton')
+    from pretend import Pretend, PretendGPU
+
+    x = points[:600] * 1e12
+    w = torch.randint(3, (600,), generator=torch.Generator().manual_seed(0)).double()
+    how = (
+        dict(init=torch.cat([x[:10], x[:10]]), max_iter=8, random_state=0, engine='streamed') | more
+    )
+    want = k_means_streamed(lambda: x.split(150), 20, sample_weight=w, **how)
+    if torch.is_tensor(how['init']):
+        how['init'] = Pretend(how['init'].clone())
+    with PretendGPU():
+        there = [Pretend(p.clone()) for p in x.split(150)]
+        got = k_means_streamed(lambda: there, 20, sample_weight=Pretend(w.clone()), **how)
+        assert isinstance(got.centroids, Pretend)
+        assert torch.equal(got.labels.cpu(), want.labels) and got.n_iter == want.n_iter
+    assert got.inertia == pytest.approx(want.inertia, rel=1e-9)
 
 
 memory = """

@@ -7,7 +7,9 @@ __all__ = ['mini_batch_stream']
 
 # %% ../../nbs/28d_kmeans_minibatch_stream.ipynb #09b086ea
 import torch
+from torch.utils.data import DataLoader
 
+from ..batches import Batches, as_batches, is_batched
 from ..checks import (as_count, as_generator, as_points, as_weights, check_n_clusters,
                                  without_autocast)
 from .minibatch import (MiniBatchResult, _check_stops, _first, _here, _room,
@@ -17,6 +19,12 @@ from .minibatch import (MiniBatchResult, _check_stops, _first, _here, _room,
 def _parts(b): # Points and weights of what a batch is: points, (points,) or (points, weights)
     pair = isinstance(b, tuple) or isinstance(b, list) and b and getattr(b[0], "ndim", 0) == 2
     return (*b, None)[:2] if pair else (b, None)
+
+def _source(batches): # Files, memory maps and data sets become batches; the rest gives its own
+    if is_batched(batches) and not hasattr(batches, "__next__") and not (
+            callable(batches) or isinstance(batches, (Batches, DataLoader))):
+        return as_batches(batches, batch_bytes=2**20)
+    return batches
 
 def _one_pass(batches): # Yields checked (points, weights)
     it, d = batches() if callable(batches) else batches, None
@@ -50,7 +58,7 @@ def _head(batches, size): # The first points, at least `size` if there are so ma
 # %% ../../nbs/28d_kmeans_minibatch_stream.ipynb #7e0c27e9
 @without_autocast
 def mini_batch_stream(
-    batches, # A function, list or loader that gives the batches anew in each pass
+    batches, # Files, or a function, list or loader that gives the batches anew in each pass
     n_clusters:int, # Number of clusters, k
     *, max_iter:int=100, # Passes, at most
     init="k-means++", # As in `initial_centroids`, from the first points
@@ -64,6 +72,7 @@ def mini_batch_stream(
 )->MiniBatchResult: # As `mini_batch_k_means`; labels of all batches in their order
     "Mini-batch k-means of batches (m, d) or (points, weights) that are never in memory together."
     k, g, sizes = as_count(n_clusters, "n_clusters"), as_generator(random_state), []
+    batches = _source(batches)
     _check_stops(tol, max_no_improvement)
     steps = _passes(batches, as_count(max_iter, "max_iter"), sizes)
     m = max(3072, 3 * k) if init_size is None else max(k, as_count(init_size, "init_size"))
