@@ -1,5 +1,6 @@
 "Clustering in PyTorch, from a loop that anyone can read to a library that is fast."
 __version__ = "0.1.0"
+from .batches import as_batches
 from .choosing import BandwidthChoice, KChoice, choose_bandwidth, choose_k
 from .data import blobs
 from .density.dbscan import DBSCANResult, dbscan
@@ -19,4 +20,4 @@ __all__ = ["blobs", "load", "k_means", "KMeansResult", "k_means_cluster", "mini_
            "mean_shift", "MeanShiftResult", "dbscan", "DBSCANResult", "hdbscan", "HDBSCANResult",
            "neighbors", "Neighbors", "RadiusNeighbors", "LSH", "choose_k", "KChoice",
            "choose_bandwidth", "BandwidthChoice", "evaluate", "Evaluation", "silhouette_score",
-           "distributed_k_means"]
+           "distributed_k_means", "as_batches"]
