@@ -188,7 +188,8 @@ def test_given_a_start_k_means_is_scikit_learns(n, k):
 
 def test_cosine():
     r = np.random.RandomState(0)
-    x = np.concatenate([r.normal(c, .3, (60, 3)) for c in np.eye(3) * 3]) * r.uniform(.5, 9, (180, 1))
+    x = np.concatenate([r.normal(c, .3, (60, 3)) for c in np.eye(3) * 3])
+    x *= r.uniform(.5, 9, (180, 1))
     w = r.randint(0, 4, len(x))
     for kind in (np.asarray, torch.from_numpy):
         m = KMeans(3, metric='cosine', init=x[[0, 60, 120]], n_init=1, tol=0).fit(kind(x))
