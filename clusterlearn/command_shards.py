@@ -62,8 +62,8 @@ def label_files(
     return list(found)
 
 # %% ../nbs/89b_command_shards.ipynb #5b8a7b08
-_served = ("points k init n_init tol columns ignore header decimal missing out centroids json quiet "
-           "force timeout seed device max_iters").split()
+_served = ("points k init n_init tol columns ignore header decimal missing out centroids json "
+           "quiet force timeout seed device max_iters").split()
 
 def _check_options(name, o): # Options that do not go with several files
     if name != "kmeans":

@@ -6,23 +6,24 @@
 __all__ = ['is_euclidean', 'fit_dbscan', 'HDBSCANFit', 'fit_hdbscan', 'centers_of', 'nearest_of', 'within_of', 'graph_of']
 
 # %% ../nbs/88c_estimator_density.ipynb #9cf2bf94
+import contextlib
 from pkgutil import resolve_name
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix, issparse
-from sklearn.neighbors import BallTree, KDTree
 from torch import Tensor
 
 from .checks import as_count
 from .density.dbscan import DBSCANResult, dbscan
-from .density.hdbscan import Edges, _choice, _engines, _extract
+from .density.hdbscan import Edges, _choice, _engines, _extract, _tier
 from .density.hdbscan_select import choose_clusters, choose_labels
 from .density.metrics import (dbscan_lists, distance_matrix, given_distances,
                                           matrix_edges, radius_lists)
 from .estimator_base import _finite, read_points, read_weights, validate_data
 from .neighbors.search import neighbors
+from sklearn.neighbors import BallTree, KDTree
 
 # %% ../nbs/88c_estimator_density.ipynb #55544e40
 def is_euclidean(
@@ -78,8 +79,11 @@ def _check_metric(model, sparse): # A tree knows few metrics
 def _edges_of(model, x, k): # Edges, and whether they come from the compiled engine
     metric, tree = model.metric, KDTree.valid_metrics + BallTree.valid_metrics
     if is_euclidean(metric, model.metric_params) and model.alpha == 1:
-        name = _choice(len(x))
-        return resolve_name(_engines[name])(x.double().cpu(), k), name == "boruvka"
+        name = _choice(*x.shape)
+        compiled = name == "boruvka"
+        _tier.loaded |= compiled
+        with contextlib.nullcontext() if compiled else _tier.spending():    # as `hdbscan` does
+            return resolve_name(_engines[name])(x.double().cpu(), k), compiled
     if metric == "precomputed": return matrix_edges(*given_distances(x / model.alpha, k)), False
     by_tree = model.algorithm != "brute" and metric in tree
     d = distance_matrix(x.double().cpu().numpy(), metric, model.metric_params, by_tree)

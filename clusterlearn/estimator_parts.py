@@ -10,16 +10,16 @@ from pkgutil import resolve_name
 
 import numpy as np
 import torch
-from sklearn.base import ClusterMixin
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .checks import as_count, as_tensor
 from .estimator_base import Estimator, give_back, read_points, tensor_like
+from sklearn.base import ClusterMixin
+from sklearn.utils.validation import check_is_fitted
 
 # %% ../nbs/63c_estimator_parts.ipynb #fb8a4840
 FITS = {name: f"clusterlearn.{room}:{name}" for room, names in {
-    "estimator_kmeans": ("assign_labels", "count_starts", "fit_k_means", "sample_size",
+    "estimator_kmeans": ("assign_labels", "in_space", "count_starts", "fit_k_means", "sample_size",
                          "fit_mini_batch", "fit_batch", "fit_mean_shift"),
     "estimator_density": ("is_euclidean", "fit_dbscan", "fit_hdbscan", "centers_of",
                           "nearest_of", "within_of", "graph_of"),

@@ -23,10 +23,11 @@ class CentroidModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMi
     @property
     def _n_features_out(self): return len(self.cluster_centers_)
 
-    def _read(self, X): # Points and centroids
+    def _read(self, X): # Points and centroids, or their directions
         check_is_fitted(self, "cluster_centers_")
         x = read_points(self, X, reset=False)
-        return x, tensor_like(self.cluster_centers_, x)
+        return fit_of("in_space")(self, x), fit_of("in_space")(self, tensor_like(
+            self.cluster_centers_, x))
 
     def predict(self, X):
         "The nearest centroid of each point."
@@ -35,8 +36,9 @@ class CentroidModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMi
     def transform(self, X):
         "The distance of each point to each centroid."
         x, c = self._read(X)
-        parts = [torch.cdist(p, c.double(), **_direct).to(x.dtype) for _, p in pieces(x)]
-        return give_back(torch.cat(parts), X)
+        d = torch.cat([torch.cdist(p, c.double(), **_direct) for _, p in pieces(x)])
+        if getattr(self, "metric", "") == "cosine": d = d.square_() / 2
+        return give_back(d.to(tensor_like(self.cluster_centers_, x).dtype), X)
 
 # %% ../nbs/40_estimators.ipynb #ea966182
 class _Weighted(CentroidModel): # The methods that take weights
@@ -49,7 +51,8 @@ class _Weighted(CentroidModel): # The methods that take weights
         x, c = self._read(X)
         w, c, nearest = read_weights(sample_weight, x), c.double(), fit_of("assign_labels")(x, c)
         squares = torch.cat([(p - c[nearest[i]]).square_().sum(1) for i, p in pieces(x)])
-        return -(squares.sum() if w is None else w @ squares).item()
+        total = -(squares.sum() if w is None else w @ squares).item()
+        return total / 2 if getattr(self, "metric", "") == "cosine" else total
 
 # %% ../nbs/40_estimators.ipynb #9b9353ac
 class KMeans(_Weighted):
@@ -64,8 +67,8 @@ class KMeans(_Weighted):
         random_state=None, # None, an int or one of NumPy's random states
         copy_x=True, # Without effect: the input is never changed
         algorithm="lloyd", # Without effect: lloyd and elkan have the same labels
+        metric="euclidean", # cosine: directions, and distances are 1 - cos
     ): keep(self, locals())
-
     def fit(self, X, y=None, sample_weight=None):
         "Find centroids and labels; labels are the nearest of exactly these centroids."
         x = read_points(self, X, reset=True)

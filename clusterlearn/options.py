@@ -99,9 +99,10 @@ def parser(
     for title, options in ((a.title, a.options), *common.items()):
         group = p.add_argument_group(title)
         for o in options: _add(group, o)
-    group.add_argument("--help", "-h", action="help", help="Show this and exit")
+    group.add_argument("--help", "-h", action="help",
+                       help="Show this and exit; --version shows the version")
     group.add_argument("--version", action="version", version=f"clusterlearn {__version__}",
-                       help="Show the version and exit")
+                       help=argparse.SUPPRESS)
     return p
 
 def _unknown(words, name): # The error about words that the parser of `name` does not know

@@ -110,7 +110,7 @@ def everything(folder):
         (folder/f'errors {world.rank}.json').write_text(json.dumps(found))
     os.environ['MASTER_PORT'] = os.environ['SECOND_PORT']
     die(signal.SIGKILL if world.size == 3 else signal.SIGSTOP, rank=1)
-    words = ('points', '--k', '8', '--tol', '0', '--out', f'lost {world.size}', '--timeout', '5')
+    words = ('points', '--k', '8', '--tol', '0', '--out', f'lost {world.size}', '--timeout', '8')
     (folder/f'lost {world.rank}.json').write_text(json.dumps(command(*words)))
 
 def killed(folder):

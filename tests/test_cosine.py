@@ -221,6 +221,24 @@ def test_batches_need_memory():
         k_means(lambda: x.split(10), 2, metric='cos')
 
 
+@pytest.mark.parametrize('engine', ['tensor', 'auto'])
+def test_on_a_pretend_gpu(engine):
+    "The processor's labels, with weights and empty clusters"
+    pytest.importorskip('triton')
+    from pretend import Pretend, PretendGPU
+    x, w = torch.randn(600, 4, generator=as_generator(0)), torch.ones(600)
+    w[::5] = 0
+    init = torch.cat([x[:9], torch.tensor([[1., 0, 0, 0]])])
+    for options in (dict(init=init), dict(init='k-means++', random_state=0)):
+        want = k_means(x, 10, metric='cosine', tol=0, sample_weight=w, engine='tensor', **options)
+        with PretendGPU():
+            there = {a: Pretend(v.clone()) if torch.is_tensor(v) else v for a, v in options.items()}
+            got = k_means(Pretend(x.clone()), 10, metric='cosine', tol=0, engine=engine,
+                          sample_weight=Pretend(w.clone()), **there)
+            assert isinstance(got.centroids, Pretend)
+            assert torch.equal(got.labels.cpu(), want.labels)
+
+
 def test_unit_rows_are_numpys():
     x = torch.randn(50, 7, generator=as_generator(0)).double()
     assert_close(unit_rows(x), torch.from_numpy(unit(x)), atol=1e-15, rtol=0.)

@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn.cluster
+import sklearn.metrics.pairwise
 import sklearn.neighbors
 import torch
 from scipy.sparse import csr_matrix
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import conformance
+from clusterlearn import k_means
 from clusterlearn.data import blobs
 from clusterlearn.density.hdbscan import hdbscan
 from clusterlearn.density.hdbscan_select import choose_clusters
@@ -184,6 +186,25 @@ def test_given_a_start_k_means_is_scikit_learns(n, k):
         assert np.array_equal(ours.labels_, sk.labels_) and ours.n_iter_ == sk.n_iter_
         assert np.allclose(ours.cluster_centers_, sk.cluster_centers_)
 
+def test_cosine():
+    r = np.random.RandomState(0)
+    x = np.concatenate([r.normal(c, .3, (60, 3)) for c in np.eye(3) * 3])
+    x *= r.uniform(.5, 9, (180, 1))
+    w = r.randint(0, 4, len(x))
+    for kind in (np.asarray, torch.from_numpy):
+        m = KMeans(3, metric='cosine', init=x[[0, 60, 120]], n_init=1, tol=0).fit(kind(x))
+        want = k_means(torch.from_numpy(x), 3, init=x[[0, 60, 120]], tol=0, metric='cosine')
+        assert np.array_equal(as_array(m.labels_), want.labels)
+        assert np.array_equal(as_array(m.predict(kind(x * 7))), want.labels)
+        assert m.inertia_ == want.inertia == pytest.approx(-m.score(kind(x)))
+        far = sklearn.metrics.pairwise.cosine_distances(x, as_array(m.cluster_centers_))
+        assert np.allclose(as_array(m.transform(kind(x))), far)
+        with pytest.raises(ValueError, match='only zeros in row 0'): m.predict(kind(x * 0))
+    a = KMeans(5, metric='cosine', random_state=0).fit(x, sample_weight=w)
+    b = clone(a).fit(r.permutation(x.repeat(w, 0)))
+    assert np.allclose(a.cluster_centers_, b.cluster_centers_)
+    with pytest.raises(ValueError, match='metric='): KMeans(metric='manhattan').fit(x)
+
 #  Batches
 
 def test_batches_go_on_after_a_file(tmp_path):
@@ -335,11 +356,12 @@ def test_bad_parameters(model, error):
     with pytest.raises((ValueError, TypeError), match=error): model.fit(X)
 
 without = '''
-import sys; sys.modules['sklearn'] = None
-import clusterlearn
-try: import clusterlearn.estimators
-except ImportError as e: assert 'clusterlearn[sklearn]' in str(e), e
-else: raise AssertionError('no error')
+import importlib, sys; sys.modules['sklearn'] = None
+import clusterlearn.density.metrics
+for room in ('estimators', *(f'estimator_{n}' for n in ('base', 'parts', 'kmeans', 'density'))):
+    try: importlib.import_module(f'clusterlearn.{room}')
+    except ImportError as e: assert 'clusterlearn[sklearn]' in str(e), (room, e)
+    else: raise AssertionError('no error')
 '''
 
 def test_without_scikit_learn_the_error_names_the_extra():

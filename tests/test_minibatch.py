@@ -254,6 +254,20 @@ def test_stream_takes_the_steps_of_partial_fit():
             assert math.isclose(r.inertia, total, rel_tol=1e-9)
 
 
+def test_stream_reads_files(tmp_path):
+    "A name, a memory map, a pattern and several names give the labels of rows in their order"
+    x = blobs(4, 100, 2, random_state=0).points[torch.randperm(400, generator=as_generator(0))]
+    for i, part in enumerate(x.split(200)):
+        np.save(tmp_path/f'part{i}.npy', part.numpy())
+    np.save(tmp_path/'all.npy', x.numpy())
+    names = [str(tmp_path/f'part{i}.npy') for i in range(2)]
+    sources = (tmp_path/'all.npy', np.load(tmp_path/'all.npy', mmap_mode='r'), names,
+               str(tmp_path/'part*.npy'))
+    for source in sources:
+        r = mini_batch_stream(source, 4, random_state=0)
+        assert torch.equal(r.labels, direct(x, r.centroids)[0])
+
+
 def test_stream_passes_and_stops():
     x = blobs(4, 250, 2, random_state=0).points[torch.randperm(1000, generator=as_generator(0))]
     options = dict(max_no_improvement=None, random_state=0)
@@ -293,3 +307,25 @@ def test_saved_and_continued():
         for state in (r.state, back.state, copy.deepcopy(back.state)):
             state.partial_fit(x[:100])
         assert torch.equal(back.state.centroids, r.state.centroids)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_on_a_pretend_gpu(weighted):
+    "The processor's labels, and nothing of both memories is mixed"
+    pytest.importorskip('triton')
+    from pretend import Pretend, PretendGPU
+    x = blobs(6, 150, 3, random_state=0).points
+    w = torch.rand(900, generator=as_generator(0)) if weighted else None
+    options = dict(random_state=0, n_init=2, tol=1e-3, batch_size=200)
+    want = mini_batch_k_means(x, 6, sample_weight=w, **options)
+    far = torch.cat([x[:5], torch.full((1, 3), 1e3)])
+    with PretendGPU():
+        there, own = Pretend(x.clone()), None if w is None else Pretend(w.clone())
+        got = mini_batch_k_means(there, 6, sample_weight=own, **options)
+        assert isinstance(got.centroids, Pretend) and isinstance(got.state.counts, Pretend)
+        assert torch.equal(got.labels.cpu(), want.labels)
+        state = mini_batch_state(there, 6, init=Pretend(far), random_state=0)
+        state.partial_fit(there, own)
+        assert state.n_reassigned == 1
+        both = mini_batch_stream([there[:400], there[400:]], 6, max_iter=2, random_state=0)
+        assert isinstance(both.labels, Pretend)

@@ -118,6 +118,8 @@ def test_the_reference_is_whole():
         for block in re.findall(r'```python\n(.*?)```', text, re.S):
             if re.search(r'\]\(\S+\)', block) and '](' in block and 'print' not in block:
                 res.append(f'{name}: a link inside code: {block[:60]}')
+        escaped = re.search(r'`[^`\n]*\\\|[^`\n]*`', text)
+        if escaped: res.append(f'{name}: {escaped[0]}: the backslash shows')
         for entry in re.split(r'^## ', text, flags=re.M)[1:]:
             if re.search(r'^\w+\(\*args, \*\*kwargs\)', entry, re.M):
                 res.append(f'{name}: {entry.split()[0]} without fields')

@@ -2,6 +2,7 @@
 
 `write` puts the pages beside the site's notebooks; nothing of it is committed."""
 import ast, importlib, inspect, re
+from functools import lru_cache
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -54,7 +55,10 @@ def printed(cell):
 
 #  Markdown
 
-def cell_of(text): return str(text).replace('|', r'\|').replace('\n', ' ')
+def cell_of(text):
+    "Text for a cell: Pandoc keeps `|` in code, and takes others for the next column"
+    parts = re.split(r'(`[^`]*`)', str(text).replace('\n', ' '))
+    return ''.join(p if p.startswith('`') else p.replace('|', r'\|') for p in parts)
 
 def table(head, rows):
     "A table of markdown"
@@ -109,8 +113,7 @@ def entry(module, path, name, chapter, example):
         if out: yield '```{.text}\n' + '\n'.join(out) + '\n```'
     yield f'Explained in [the chapter](../{page(chapter.name)}.html#{name.lower()}).'
 
-def pages(root=root):
-    "The pages: file name, title and markdown, one for each module with public names"
+def _pages(root):
     for dotted,path,chapter in modules(root):
         public,defined = exported(path)
         if not defined: continue
@@ -123,6 +126,11 @@ def pages(root=root):
         if constants: body.append('Constants: ' + ', '.join(
             f'[`{n}`](../{page(chapter.name)}.html#{n.lower()})' for n in constants) + '.')
         yield f'{short.replace(".", "_")}.qmd', short, '\n\n'.join(filter(None, body)) + '\n'
+
+@lru_cache(None)
+def pages(root=root):
+    "The pages: file name, title and markdown, one for each module with public names"
+    return tuple(_pages(root))
 
 def write(to, root=root):
     "Write the pages into `to/reference`"

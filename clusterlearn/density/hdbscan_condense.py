@@ -57,11 +57,40 @@ def _prim(first, other, weight, u, v, w): # IN edges by point; OUT u, v, w: in P
         heap[0] = heap[size]
         if size: _sink(heap, place, key, size)
 
-def _by_point(n, u, v, w): # Edges in both directions, those of point p from first[p] on
-    u, v, w = np.concatenate([u, v]), np.concatenate([v, u]), np.concatenate([w, w])
-    order, first = u.argsort(kind="stable"), np.zeros(n + 1, np.int64)
-    np.bincount(u, minlength=n).cumsum(out=first[1:])
-    return first, v[order], w[order]
+# %% ../../nbs/86_hdbscan_condense.ipynb #graf8602
+@compiled
+def _degrees(order, ids, core, u, v, first): # IN all but OUT first: where each point's edges begin
+    n, k = ids.shape
+    first[:] = 0
+    for e in range(n - 1):
+        first[order[u[e]] + 1] += 1
+        first[order[v[e]] + 1] += 1
+    for p in range(n):
+        for t in range(k):
+            q = ids[p, t]
+            if q == p or core[q] > core[p]: continue
+            first[order[p] + 1] += 1
+            first[order[q] + 1] += 1
+    for p in range(n): first[p + 1] += first[p]
+
+@compiled
+def _enter(p, q, w, at, other, weight): # INOUT at; OUT other, weight: the edge from p to q
+    other[at[p]], weight[at[p]] = q, w
+    at[p] += 1
+
+@compiled
+def _fill(order, ids, core, u, v, w, at, other, weight):
+    # IN all but INOUT at, where each point's next edge goes, OUT other, weight
+    n, k = ids.shape
+    for e in range(n - 1):
+        _enter(order[u[e]], order[v[e]], w[e], at, other, weight)
+        _enter(order[v[e]], order[u[e]], w[e], at, other, weight)
+    for p in range(n):
+        for t in range(k):
+            q = ids[p, t]
+            if q == p or core[q] > core[p]: continue
+            _enter(order[p], order[q], core[p], at, other, weight)
+            _enter(order[q], order[p], core[p], at, other, weight)
 
 # %% ../../nbs/86_hdbscan_condense.ipynb #de0b4b81
 def boruvka_edges(
@@ -70,13 +99,15 @@ def boruvka_edges(
 )->Edges: # In the order in which Prim's algorithm adds them
     "Minimum spanning tree of mutual reachability distances by a tree of tiles, compiled by Numba."
     n, t = len(x), boruvka_tree(x.numpy(), min_samples, torch.get_num_threads())
-    core, order = np.sqrt(t.near[:, -1]), t.tree.order.astype(np.int32)
-    p, q = np.repeat(np.arange(n, dtype=np.int32), min_samples), t.ids.ravel()
-    keep = (core[q] <= core[p]) & (p != q)
-    p, q = p[keep], q[keep]
+    pairs, ends = (t.tree.order, t.ids, np.sqrt(t.near[:, -1])), (t.u, t.v)
+    lengths, first = np.sqrt(t.weight), np.empty(n + 1, np.int64)
+    del t                                                    # the largest arrays are not needed
+    _degrees(*pairs, *ends, first)
+    other, weight = np.empty(first[-1], np.int32), np.empty(first[-1])
+    _fill(*pairs, *ends, lengths, first[:-1].copy(), other, weight)
+    del pairs, ends, lengths
     edges = Edges(np.empty(n - 1, np.int64), np.empty(n - 1, np.int64), np.empty(n - 1))
-    _prim(*_by_point(n, order[np.concatenate([t.u, p])], order[np.concatenate([t.v, q])],
-                     np.concatenate([np.sqrt(t.weight), core[p]])), *edges)
+    _prim(first, other, weight, *edges)
     return edges
 
 # %% ../../nbs/86_hdbscan_condense.ipynb #8401d0ac

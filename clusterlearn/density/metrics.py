@@ -9,10 +9,6 @@ __all__ = ['radius_lists', 'dbscan_lists', 'distance_matrix', 'given_distances',
 import warnings
 
 import numpy as np
-from scipy.sparse import SparseEfficiencyWarning, issparse
-from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import DistanceMetric, pairwise_distances
-from sklearn.neighbors import NearestNeighbors, sort_graph_by_row_values
 
 from .hdbscan import Edges
 
@@ -23,6 +19,8 @@ def radius_lists(
     **how, # metric, metric_params, algorithm, leaf_size, p, n_jobs of scikit-learn
 ): # For each point an array of its neighbours
     "Neighbours within `eps` in any metric, by scikit-learn."
+    from scipy.sparse import SparseEfficiencyWarning, issparse
+    from sklearn.neighbors import NearestNeighbors, sort_graph_by_row_values
     if how.get("metric") == "precomputed" and issparse(X):
         X = X.copy()
         with warnings.catch_warnings():
@@ -60,6 +58,7 @@ def distance_matrix(
     of_tree:bool=False, # The name is one that trees know
 ): # Shape (n, n), float64
     "All distances in any metric, by scikit-learn."
+    from sklearn.metrics import DistanceMetric, pairwise_distances
     params = params or {}
     if of_tree: return DistanceMetric.get_metric(metric, **params).pairwise(X)
     return np.asarray(pairwise_distances(X, metric=metric, **params), np.float64)
@@ -77,6 +76,8 @@ def given_distances(
     k:int, # The core distance is that to this neighbour
 ): # Dense distances (n, n), infinite where unknown, and core distances (n,)
     "Check a matrix of distances and find its core distances; `ValueError` says what is wrong."
+    from scipy.sparse import issparse
+    from scipy.sparse.csgraph import connected_components
     say = "The precomputed distance matrix is expected to be symmetric, however"
     if d.shape[0] != d.shape[1]: raise ValueError(f"{say} it has shape {d.shape}")
     if not issparse(d):

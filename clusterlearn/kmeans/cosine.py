@@ -86,6 +86,12 @@ def _cosine_inertia(problem, engine): # By differences: 1 - cos is half of a squ
              for part, p in pieces(problem.points))
     return sum((q.sum() if w is None else q @ w[part]) for part, q in parts).item() / 2
 
+# %% ../../nbs/29_kmeans_cosine.ipynb #29a17000
+def _noted(problem, before, after, totals, change): # The `Iteration` that took `before` to `after`
+    cost, shift = torch.stack([inertia_of(problem, before, totals.sums, totals.counts) / 2,
+                               (after - before).square().sum()]).tolist()
+    return Iteration(max(0., cost), shift, *map(int, change), int(totals.n_empty))
+
 # %% ../../nbs/29_kmeans_cosine.ipynb #a2476749
 def spherical_lloyd(
     problem:Problem, # What `spherical_problem` made
@@ -101,11 +107,9 @@ def spherical_lloyd(
         change, before, totals = engine.assign(), engine.centroids, engine.totals()
         converged = n > 0 and change.n_changed == 0
         after = before if converged else _new_directions(problem, engine, totals, refill)
-        cost, shift = torch.stack([inertia_of(problem, before, totals.sums, totals.counts) / 2,
-                                   (after - before).square().sum()]).tolist()
-        history.append(Iteration(max(0., cost), shift, *map(int, change), int(totals.n_empty)))
+        history.append(_noted(problem, before, after, totals, change))
         if converged: break
-        converged = 0 < tol and shift <= tol
+        converged = 0 < tol and history[-1].shift <= tol
         engine.update(after)
         if callback is not None and callback(history[-1], after.clone(),
                                              problem.expand(engine.labels)):

@@ -228,6 +228,12 @@ def _finish(given, w, state, n_iter, converged, history): # Labels for centroids
     return MiniBatchResult(c.to(given.device), labels.to(given.device), inertia, n_iter, converged,
                            history, state)
 
+# %% ../../nbs/28b_kmeans_minibatch.ipynb #28b17000
+def _run(given, x, w, state, size, n_steps, patience, tol, callback): # From first state to result
+    batches = itertools.islice(_draws(x, w, size, state.generator), n_steps)
+    history, converged = _train(state, batches, patience, tol and tol * _variance(x), callback)
+    return _finish(given, w, state, math.ceil(len(history) * size / len(x)), converged, history)
+
 # %% ../../nbs/28b_kmeans_minibatch.ipynb #715a8402
 @without_autocast
 def mini_batch_k_means(
@@ -252,7 +258,4 @@ def mini_batch_k_means(
     k, size, n_steps, m = _sizes(len(x), n_clusters, batch_size, max_iter, init_size)
     state = _first(x, w, m, k, init=init, n_init=n_init, random_state=g,
                    reassignment_ratio=reassignment_ratio)
-    batches, limit = itertools.islice(_draws(x, w, size, g), n_steps), tol and tol * _variance(x)
-    history, converged = _train(state, batches, max_no_improvement, limit, callback)
-    n_iter = math.ceil(len(history) * size / len(x))
-    return _finish(given, w, state, n_iter, converged, history)
+    return _run(given, x, w, state, size, n_steps, max_no_improvement, tol, callback)

@@ -7,7 +7,9 @@ __all__ = ['mini_batch_stream']
 
 # %% ../../nbs/28d_kmeans_minibatch_stream.ipynb #09b086ea
 import torch
+from torch.utils.data import DataLoader
 
+from ..batches import Batches, as_batches, is_batched
 from ..checks import (as_count, as_generator, as_points, as_weights, check_n_clusters,
                                  without_autocast)
 from .minibatch import (MiniBatchResult, _check_stops, _first, _here, _room,
@@ -18,6 +20,13 @@ def _parts(b): # Points and weights of what a batch is: points, (points,) or (po
     pair = isinstance(b, tuple) or isinstance(b, list) and b and getattr(b[0], "ndim", 0) == 2
     return (*b, None)[:2] if pair else (b, None)
 
+def _source(batches): # Files, memory maps and data sets become batches; the rest gives its own
+    if is_batched(batches) and not hasattr(batches, "__next__") and not (
+            callable(batches) or isinstance(batches, (Batches, DataLoader))):
+        return as_batches(batches, batch_bytes=2**20)
+    return batches
+
+# %% ../../nbs/28d_kmeans_minibatch_stream.ipynb #28d17000
 def _one_pass(batches): # Yields checked (points, weights)
     it, d = batches() if callable(batches) else batches, None
     if it is batches and hasattr(it, "__next__"):
@@ -39,6 +48,7 @@ def _passes(batches, max_iter, sizes): # Yields (points, weights, points so far)
             sizes[-1] += len(x)
             yield x, w, sizes[0]
 
+# %% ../../nbs/28d_kmeans_minibatch_stream.ipynb #28d17020
 def _head(batches, size): # The first points, at least `size` if there are so many; their weights
     xs, ws = [], []
     for x, w in _one_pass(batches):
@@ -47,10 +57,22 @@ def _head(batches, size): # The first points, at least `size` if there are so ma
         if sum(map(len, xs)) >= size: break
     return torch.cat(xs), torch.cat(ws)
 
+# %% ../../nbs/28d_kmeans_minibatch_stream.ipynb #28d17010
+def _counts(n_clusters, max_iter, init_size): # k, passes, first points
+    k, n = as_count(n_clusters, "n_clusters"), as_count(max_iter, "max_iter")
+    return k, n, max(3072, 3 * k) if init_size is None else max(k, as_count(init_size, "init_size"))
+
+def _labelled(batches, state, dtype, n_iter, history, converged): # One more pass, for the labels
+    c, labels, inertia = state.centroids.to(dtype), [], 0.
+    for x, w in _one_pass(batches):
+        labels.append(_room("nearest_exact")(x, c.double(), state.origin)[0])
+        inertia += _room("inertia_by_differences")(x, c, labels[-1], w)
+    return MiniBatchResult(c, torch.cat(labels), inertia, n_iter, converged, history, state)
+
 # %% ../../nbs/28d_kmeans_minibatch_stream.ipynb #7e0c27e9
 @without_autocast
 def mini_batch_stream(
-    batches, # A function, list or loader that gives the batches anew in each pass
+    batches, # Files, or a function, list or loader that gives the batches anew in each pass
     n_clusters:int, # Number of clusters, k
     *, max_iter:int=100, # Passes, at most
     init="k-means++", # As in `initial_centroids`, from the first points
@@ -63,17 +85,12 @@ def mini_batch_stream(
     callback=None, # Called after each step: (step, mean square, centroids); True ends it
 )->MiniBatchResult: # As `mini_batch_k_means`; labels of all batches in their order
     "Mini-batch k-means of batches (m, d) or (points, weights) that are never in memory together."
-    k, g, sizes = as_count(n_clusters, "n_clusters"), as_generator(random_state), []
+    k, n, m = _counts(n_clusters, max_iter, init_size)
     _check_stops(tol, max_no_improvement)
-    steps = _passes(batches, as_count(max_iter, "max_iter"), sizes)
-    m = max(3072, 3 * k) if init_size is None else max(k, as_count(init_size, "init_size"))
+    g, batches, sizes = as_generator(random_state), _source(batches), []
     x, w = _head(batches, m)
     state = _first(x, w, m, check_n_clusters(k, len(x), "n_clusters"), init=init, n_init=n_init,
                    random_state=g, reassignment_ratio=reassignment_ratio)
-    limit, dtype = tol * _variance(x) if tol else 0., x.dtype
-    history, converged = _train(state, steps, max_no_improvement, limit, callback)
-    c, labels, inertia = state.centroids.to(dtype), [], 0.
-    for x, w in _one_pass(batches):
-        labels.append(_room("nearest_exact")(x, c.double(), state.origin)[0])
-        inertia += _room("inertia_by_differences")(x, c, labels[-1], w)
-    return MiniBatchResult(c, torch.cat(labels), inertia, len(sizes), converged, history, state)
+    found = _train(state, _passes(batches, n, sizes), max_no_improvement,
+                   tol and tol * _variance(x), callback)
+    return _labelled(batches, state, x.dtype, len(sizes), *found)
