@@ -534,6 +534,18 @@ def test_scale_changes_nothing(engine, factor):
 
 
 @engines
+def test_a_run_at_rest_ends_with_a_shift_of_zero(engine):
+    "The result's centroids are rounded to float32, and that is no move"
+    x = torch.randn(2000, 2, generator=generator())
+    problem = make_problem(x)
+    e = makers[engine](problem, forgy(x, 9))
+    r = lloyd(problem, e)
+    e.close()
+    assert r.converged and r.history[-1].shift == 0 == r.history[-1].n_changed
+    assert all(i.shift > 0 for i in r.history[:-1])
+
+
+@engines
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtypes_stay(engine, dtype):
     x = blobs(20, 100, dim=4, random_state=0).points.to(dtype)

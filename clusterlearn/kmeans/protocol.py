@@ -202,9 +202,9 @@ class History:
         if not self.open: return self.done
         before, totals, after, changes = zip(*self.open)
         sums, counts, empty = zip(*totals)
-        centroids = torch.stack([*before, after[-1]])
-        inertia = inertia_of(self.problem, centroids[:-1], torch.stack(sums), torch.stack(counts))
-        shift, f = centroids.diff(dim=0).square_().sum((1, 2)), self.problem.scale
+        centroids, f = torch.stack(before), self.problem.scale
+        inertia = inertia_of(self.problem, centroids, torch.stack(sums), torch.stack(counts))
+        shift = (torch.stack(after) - centroids).square_().sum((1, 2))
         rows = zip(*torch.stack([inertia, shift]).tolist(), changes, empty)
         self.done += [Iteration(max(0., i) / f / f, s / f / f, *map(int, change), int(e))
                       for i, s, change, e in rows]
