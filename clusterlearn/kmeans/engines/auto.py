@@ -17,6 +17,7 @@ from ...checks import warn_user
 from ..protocol import Change, lloyd, make_problem
 from .small import SmallEngine, is_small
 from .tensor import TensorEngine
+from ...tiers import has_machine_code
 
 # %% ../../../nbs/72_kmeans_auto.ipynb #77badb40
 LOAD, COMPILE = .6, 8. # Seconds to load Numba and compiled code, and to compile without a cache
@@ -34,8 +35,7 @@ LEDGER = Ledger()
 # %% ../../../nbs/72_kmeans_auto.ipynb #0a228a10
 def is_cached()->bool:
     "Whether an earlier process has left compiled kernels on this machine."
-    folder = os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent/"__pycache__"
-    return any(Path(folder).glob("**/kernels.sweep*.nbi"))
+    return has_machine_code("clusterlearn.kmeans.engines.kernels", "sweep")
 
 # %% ../../../nbs/72_kmeans_auto.ipynb #e5b1b5e0
 def can_compile(x)->bool:
@@ -96,7 +96,8 @@ class AutoEngine:
         return change
 
     def _earned(self): # A process that came back m times is likely to come back as often again
-        return LEDGER.seconds * LEDGER.runs >= (LOAD if is_cached() else COMPILE)
+        spent = LEDGER.seconds * LEDGER.runs
+        return spent >= LOAD and (spent >= COMPILE or is_cached())
 
     def _change(self): # To the compiled engine: it begins anew at the centroids of now
         self.waits, old, dtype = False, self.engine, self.problem.points.dtype
