@@ -3,6 +3,7 @@ import json, re, subprocess
 
 import pypandoc
 import pytest
+import yaml
 from tools import citations, checks, reference, site, terms, versions
 from tools.cells import load, notebooks, root
 from tools.links import texts
@@ -158,15 +159,15 @@ def test_binder_stands_beside_colab():
 
 
 def test_binder_installs_what_the_course_needs():
-    "repo2docker looks at requirements.txt, runtime.txt and an executable postBuild in binder/"
-    wanted = (root/'binder/requirements.txt').read_text(encoding='utf-8').splitlines()
-    assert any(line.startswith('.[') for line in wanted) and '-c ../constraints.txt' in wanted
-    for extra in re.findall(r'\w+', next(w for w in wanted if w.startswith('.['))):
-        assert f'{extra}_requirements' in checks.settings(root), extra
-    python = re.fullmatch(r'python-3\.(\d+)', (root/'binder/runtime.txt').read_text().strip())
-    assert python and 10 <= int(python[1]) <= 13
+    "repo2docker looks at environment.yml and an executable postBuild in binder/"
+    wanted = yaml.safe_load((root/'binder/environment.yml').read_text(encoding='utf-8'))
+    python, *others = wanted['dependencies']
+    version = re.fullmatch(r'python=3\.(\d+)', python)
+    assert version and 10 <= int(version[1]) <= 13 and 'pytorch-cpu' in others
     build = root/'binder/postBuild'
     assert build.stat().st_mode & 0o111 and build.read_text().startswith('#!')
+    extras = re.search(r"'\.\[(.*?)\]'", build.read_text())[1]
+    for extra in extras.split(','): assert f'{extra}_requirements' in checks.settings(root), extra
 
 
 def test_versions_are_read_not_typed():
