@@ -97,7 +97,8 @@ class AutoEngine:
 
     def _earned(self): # A process that came back m times is likely to come back as often again
         spent = LEDGER.seconds * LEDGER.runs
-        return spent >= LOAD and (spent >= COMPILE or is_cached())
+        if spent < min(LOAD, COMPILE): return False               # the disk does not matter yet
+        return spent >= (LOAD if is_cached() else COMPILE)
 
     def _change(self): # To the compiled engine: it begins anew at the centroids of now
         self.waits, old, dtype = False, self.engine, self.problem.points.dtype
