@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 import torch
 from torch import Tensor
 
-from .checks import as_count, as_generator, as_tensor
+from .checks import as_count, as_generator, as_tensor, warn_user
 from .estimator_base import distinct_rows, give_back, tensor_like
 from .kmeans.assign import nearest_exact, origin_of
 from .kmeans.cosine import unit_rows
@@ -137,11 +137,11 @@ def fit_k_means(
                     random_state=random.randint(2**31 - 1), metric=model.metric)
     if say: say.end(r)
     if (found := len(r.labels.unique())) < model.n_clusters:
-        warnings.warn(f"Number of distinct clusters ({found}) found smaller than n_clusters "
-                      f"({model.n_clusters}). Possibly due to duplicate points in X.",
-                      ConvergenceWarning, stacklevel=3)
+        warn_user(f"Number of distinct clusters ({found}) found smaller than n_clusters "
+                  f"({model.n_clusters}). Possibly due to duplicate points in X.",
+                  ConvergenceWarning)
     if getattr(model, "algorithm", "") == "elkan" and model.n_clusters == 1:
-        warnings.warn("algorithm='elkan' doesn't make sense for a single cluster.", RuntimeWarning)
+        warn_user("algorithm='elkan' doesn't make sense for a single cluster.", RuntimeWarning)
     return r
 
 # %% ../nbs/88c_estimator_kmeans.ipynb #9d93e923
@@ -153,8 +153,8 @@ def sample_size(
     k, size, batch = model.n_clusters, model.init_size, as_count(model.batch_size, "batch_size")
     if size is None: size = 3 * batch if 3 * batch >= k else 3 * k
     elif as_count(size, "init_size") < k:
-        warnings.warn(f"init_size={size} should be larger than n_clusters={k}. Setting it to "
-                      f"{3 * k}.", RuntimeWarning)
+        warn_user(f"init_size={size} should be larger than n_clusters={k}. Setting it to "
+                  f"{3 * k}.", RuntimeWarning)
         size = 3 * k
     return min(size, n)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checks import as_points
 from .lloyd import Space
 from .protocol import (Iteration, KMeansResult, Problem, inertia_of, keep_empty,
-                                          make_problem, pieces)
+                                          make_problem, pieces, _inertia_by_differences)
 
 # %% ../../nbs/29_kmeans_cosine.ipynb #218fb99e
 def unit_rows(
@@ -80,12 +80,6 @@ def _new_directions(problem, engine, totals, refill): # The normalised means
                          f"needed is {tuple(old.shape)}")
     return _directions(means.to(old), old)
 
-def _cosine_inertia(problem, engine): # By differences: 1 - cos is half of a squared distance
-    c, labels, w = engine.centroids, engine.labels, problem.weights
-    parts = ((part, (p - c.index_select(0, labels[part])).square_().sum(1))
-             for part, p in pieces(problem.points))
-    return sum((q.sum() if w is None else q @ w[part]) for part, q in parts).item() / 2
-
 # %% ../../nbs/29_kmeans_cosine.ipynb #29a17000
 def _noted(problem, before, after, totals, change): # The `Iteration` that took `before` to `after`
     cost, shift = torch.stack([inertia_of(problem, before, totals.sums, totals.counts) / 2,
@@ -123,7 +117,8 @@ def _finish(problem, engine, history, converged): # Labels by the directions of 
     c = engine.centroids.to(problem.given.dtype)
     engine.update(unit_rows(c))
     engine.assign()
-    return KMeansResult(c, problem.expand(engine.labels), _cosine_inertia(problem, engine),
-                        len(history), converged, history, engine.name)
+    inertia = _inertia_by_differences(problem, engine) / 2        # 1 - cos is half a square
+    return KMeansResult(c, problem.expand(engine.labels), inertia, len(history), converged, history,
+                        engine.name)
 
 SPHERE = Space(spherical_problem, spherical_start, spherical_lloyd)
