@@ -1,8 +1,9 @@
 "The command's --evaluate, --k auto and --report: what they print and write, and the page seen."
-import json, re, shutil
+import json, re
 
 import pytest
 import torch
+from browser import chromium, in_a_browser, playwright
 from sklearn import metrics
 from clusterlearn import choose_k, k_means, load
 from clusterlearn.cli import main
@@ -117,12 +118,6 @@ def test_the_page_is_whole_escaped_and_the_same_again(home):
 
 #  In a browser
 
-try: from playwright import sync_api as playwright
-except ImportError: playwright = None
-chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome',
-                                                'google-chrome-stable'))), None)
-in_a_browser = pytest.mark.skipif(not (playwright and chromium),
-                                  reason='needs playwright and a browser (chromium)')
 lines = {'k-means': 'a.csv --k auto', 'mean shift': 'meanshift a.csv --bandwidth 5',
          'DBSCAN': 'dbscan a.csv --eps 1.5', 'picture': 'p.png --k 3',
          'wide': 'wide.csv --k 3 --standardize', 'one cluster': 'a.csv --k 1'}

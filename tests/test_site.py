@@ -1,9 +1,10 @@
 "The site as its own step and Pandoc make it, without Quarto: links, places, pictures."
-import re, shutil, subprocess, sys
+import re, subprocess, sys
 from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
+from browser import chromium, in_a_browser, playwright
 from tools import checks, reference, site
 from tools.cells import notebooks, page as page_name, root
 
@@ -140,12 +141,6 @@ def test_only_imports_fold():
 
 #  In a browser
 
-try: from playwright import sync_api as playwright
-except ImportError: playwright = None
-chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome',
-                                                'google-chrome-stable'))), None)
-in_a_browser = pytest.mark.skipif(not (playwright and chromium),
-                                  reason='needs playwright and a browser (chromium)')
 modes = {'wide and light': (1400, 'light'), 'a phone in the dark': (390, 'dark')}
 
 
