@@ -115,8 +115,8 @@ def margins_left(e):
     "Of a bounded engine: labels, what is left of each margin, the upper bound if there is one"
     if e.name == 'tensor':
         return e.labels, e.used_up_at - e.drift.lost_at_most()[e.labels], None
-    labels, low = e.labels, torch.from_numpy(e.drift.lost_at_most())
-    paths = torch.from_numpy(e.drift.paths) * (1 + 1e-12)
+    labels = e.labels
+    low, paths = (torch.from_numpy(v) for v in (e.moving.loss_high, e.moving.path_high))
     used_up_at, upper = (torch.from_numpy(v) for v in (e.state.used_up_at, e.state.upper))
     return labels, used_up_at - low[labels], upper + paths[labels]
 

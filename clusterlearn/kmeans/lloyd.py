@@ -9,7 +9,7 @@ __all__ = ['EMPTY', 'ENGINES', 'METRICS', 'count_empty', 'Space', 'k_means']
 import contextlib
 import math
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Real
 from pkgutil import resolve_name
 from typing import Callable, NamedTuple
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from ..batches import is_batched
-from ..checks import as_count, as_generator, without_autocast
+from ..checks import as_count, as_generator, check_n_clusters, without_autocast
 from .protocol import KMeansResult, lloyd, make_problem
-from .seeding import initial_centroids
+from .seeding import _start
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #1d378810
 EMPTY = {"farthest": "clusterlearn.kmeans.empty:refill_farthest",
@@ -29,9 +29,11 @@ EMPTY = {"farthest": "clusterlearn.kmeans.empty:refill_farthest",
          "split": "clusterlearn.kmeans.empty:refill_split",
          "error": "clusterlearn.kmeans.empty:refill_error"}
 
+_named = lru_cache(resolve_name)
+
 def _refill(empty, g): # The function that `empty` stands for, for one run
     if callable(empty): return empty
-    refill = resolve_name(EMPTY[empty])
+    refill = _named(EMPTY[empty])
     if empty != "random": return refill
     seed = torch.randint(2**62, (), generator=g).item()
     return partial(refill, generator=as_generator(seed))
@@ -62,12 +64,12 @@ METRICS = {"cosine": "clusterlearn.kmeans.cosine:SPHERE"}
 
 def _space(metric):
     if metric == "euclidean": return Space(make_problem, lambda c: c, lloyd)
-    if isinstance(metric, str) and metric in METRICS: return resolve_name(METRICS[metric])
+    if isinstance(metric, str) and metric in METRICS: return _named(METRICS[metric])
     raise ValueError(f"metric={metric!r}: known are euclidean, {', '.join(METRICS)}")
 
 def _of_batches(x, metric, **options): # Points that need not fit into memory
     if _space(metric).lloyd is lloyd:
-        return resolve_name("clusterlearn.kmeans.streamed:k_means_streamed")(x, **options)
+        return _named("clusterlearn.kmeans.streamed:k_means_streamed")(x, **options)
     raise ValueError(f"metric={metric!r} needs the points in memory: pass a tensor or an array, "
                      "such as torch.cat(list(as_batches(points)))")
 
@@ -133,15 +135,15 @@ def _best(problem, make, run, starts, refills, max_iter, verbose, callback): # O
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #5fa516c0
 def _starts(x, k, init, n_init, sample_weight, g): # First centroids of each run
-    return [initial_centroids(x, k, init, sample_weight=sample_weight, random_state=g)
-            for _ in range(n_init)]
+    k = check_n_clusters(k, len(x), "n_clusters")
+    return [_start(x, k, init, sample_weight, g) for _ in range(n_init)]
 
 def _moved(r, home): # A result, on the device `home`
     if home is None: return r
     return r._replace(centroids=r.centroids.to(home), labels=r.labels.to(home))
 
 def _engine_of(engine, precision, deterministic): # What makes an engine from problem and centroids
-    make = engine if callable(engine) else resolve_name(ENGINES[engine])
+    make = engine if callable(engine) else _named(ENGINES[engine])
     return lambda problem, c: make(problem, c, precision, deterministic)
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #26f17000

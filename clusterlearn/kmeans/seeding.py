@@ -165,8 +165,24 @@ STARTS = {"k-means++": "clusterlearn.kmeans.greedy:kmeans_plusplus",
           "random_partition": "clusterlearn.kmeans.seeding:_partition"}
 
 def _by_name(name, x, k, sample_weight, g):
+    if name not in STARTS: raise ValueError(f"init={name!r}: known are {', '.join(STARTS)}")
     found = resolve_name(STARTS[name])(x, k, sample_weight=sample_weight, random_state=g)
     return found[0] if isinstance(found, tuple) else found
+
+def _given(init, x, k, g): # Centroids as they were given, or by a function
+    c = as_points(init(x, k, random_state=g) if callable(init) else init, "init").to(x).clone()
+    if c.shape == (k, x.shape[1]): return c
+    raise ValueError(f"init has shape {tuple(c.shape)}, needed is {(k, x.shape[1])}")
+
+def _start(x, k, init, sample_weight, g): # As `initial_centroids`, when x and k are checked
+    if isinstance(init, str): c = _by_name(init, x, k, sample_weight, g)
+    else: c = _given(init, x, k, g)
+    if isinstance(init, str) and init.startswith("k-means"): return c        # `fill_up` has warned
+    rows = (c.double() + 0.).cpu().numpy()                                   # -0 becomes 0
+    if (m := len({row.tobytes() for row in rows})) < k:
+        warn_user(f"only {m} of the {k} first centroids differ: some clusters start empty",
+                  FewDistinctPoints)
+    return c
 
 # %% ../../nbs/24_kmeans_seeding.ipynb #62c79faa
 @without_autocast
@@ -180,15 +196,4 @@ def initial_centroids(
     "First centroids, by name or checked; a function is called as `init(x, k, random_state=g)`."
     x, g = as_points(x), as_generator(random_state)
     k = check_n_clusters(n_clusters, len(x), "n_clusters")
-    if isinstance(init, str) and init not in STARTS:
-        raise ValueError(f"init={init!r}: known are {', '.join(STARTS)}")
-    if isinstance(init, str): c = _by_name(init, x, k, sample_weight, g)
-    else:
-        c = as_points(init(x, k, random_state=g) if callable(init) else init, "init").to(x).clone()
-        if c.shape != (k, x.shape[1]):
-            raise ValueError(f"init has shape {tuple(c.shape)}, needed is {(k, x.shape[1])}")
-    warned = isinstance(init, str) and init.startswith("k-means")                # by `fill_up`
-    if not warned and (m := len(c.unique(dim=0))) < k:
-        warn_user(f"only {m} of the {k} first centroids differ: some clusters start empty",
-                  FewDistinctPoints)
-    return c
+    return _start(x, k, init, sample_weight, g)

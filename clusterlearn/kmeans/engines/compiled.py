@@ -13,9 +13,8 @@ import torch
 
 from ..protocol import Change, Totals
 from ..scores import score_bound
-from .kernels import (Centroids, Fast, Rows, State, WIDTH, new_tile,
-                                                   sweep)
-from .tensor import CentroidDrift
+from .centroids import advance, first_centroids, read_totals
+from .kernels import Fast, Rows, State, WIDTH, new_tile, sweep
 
 # %% ../../../nbs/71_kmeans_compiled.ipynb #84eec280
 def is_readable(x)->bool:
@@ -35,66 +34,55 @@ class CompiledEngine:
         if not is_readable(x):
             raise ValueError("engine='compiled' works on float32 or float64 rows in main memory, "
                              f"not on {x.dtype} on {x.device}: use engine='auto'")
-        bound = score_bound(problem, centroids)
+        bound, self.centroids = score_bound(problem, centroids), centroids
         self.rows = Rows(x.numpy(), problem.mean.to(x.dtype).numpy(), problem.squares.numpy(),
                          _array(problem.weights, np.float64),
                          _array(problem.multiplicity, np.int64), bound.per_square, bound.rest)
-        self.per_norm, self.centroids = bound.per_norm, centroids
-        self.exact, self.drift = centroids.numpy(), CentroidDrift(centroids.numpy())
+        self.per_norm = bound.per_norm
+        self.moving = c = first_centroids(centroids.numpy(), self.rows.mean, self.per_norm)
         self.state = State(np.zeros(n, np.uint32), np.full(n, -np.inf), np.zeros(n))
-        wide, deep = -(-k // 4) * 4, -(-d // 4) * 4
-        self.centered, self.bias = np.zeros((wide, deep), np.float32), np.full(wide, -np.inf, "f4")
         threads = max(1, min(torch.get_num_threads(), n * k // 2**17))   # fewer would wait
         self.step = max(WIDTH, min(2**13, -(-n // (4 * threads))))
         self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        self.parts = [(new_tile(deep, self.step), np.zeros((k, d + 2))) for _ in range(threads)]
-        self.sums, self.first, self.none = np.zeros((k, d + 2)), True, np.empty(0, np.uint32)
+        self.tiles = [new_tile(c.centered.shape[1], self.step) for _ in range(threads)]
+        self.sums, self.first, self.pause = np.zeros((threads, k, d + 2)), True, 0
+        self.none = Fast(np.empty(0, np.uint32), c.centered[:0], c.bias[:0], c.moves[:0])
 
     @property
     def labels(self): return torch.from_numpy(self.state.labels.astype(np.int64))
 
-    def _prepare(self): # The centroids as the kernels want them
-        k, d = self.centroids.shape
-        exact, drift = self.exact, self.drift
-        self.centered[:k, :d] = exact - self.rows.mean
-        norms2 = np.square(self.centered[:k], dtype=np.float64).sum(1)
-        lost = self.per_norm * norms2
-        self.bias[:k] = lost - norms2 / 2
-        before = (drift.losses - drift.others) * (1 + 1e-12)
-        return Centroids(exact, self.centered, self.bias, lost, drift.lost_at_least(),
-                         drift.lost_at_most(), drift.paths * (1 - 1e-12),
-                         drift.paths * (1 + 1e-12), before)
-
     def _fastest(self): # With fewer than 192, placing the points costs what the look saves
-        k, moves = len(self.centroids), self.drift.moves
-        if k < 192 or self.first:
-            return Fast(self.none, self.centered[:0], self.bias[:0], moves[:0])
+        c, k = self.moving, len(self.centroids)
+        if k < 192 or self.first: return self.none
         sizes = 2 ** np.arange(5, k.bit_length() - 1)
-        order = np.argsort(-moves, kind="stable")
+        order = np.argsort(-c.moves, kind="stable")
         ids = order[:sizes[-1]].astype(np.uint32)
-        return Fast(ids, self.centered[ids], self.bias[ids], moves[order[sizes]] * (1 + 1e-12))
+        return Fast(ids, c.centered[ids], c.bias[ids], c.moves[order[sizes]] * (1 + 1e-12))
+
+    def _plan(self, due, left): # Whether to tighten in the next passes
+        k, d = self.centroids.shape
+        pays = (due - left) * (k * (d + 16) / 32 + d + 32) >= due * (d + 8)
+        self.pause = 0 if pays else 7
 
     def assign(self):
-        c, parts = self._prepare(), len(self.parts)
-        rest = parts, self.step, self.first, self.rows, self.state, c, self._fastest()
-        jobs = [self.pool.submit(sweep, i, *rest, *self.parts[i]) for i in range(1, parts)]
-        counts = [sweep(0, *rest, *self.parts[0])] + [j.result() for j in jobs]
-        changed, searched, moved = (sum(v) for v in zip(*counts))
-        if moved:
-            self.sums = sum((sums for _, sums in self.parts), self.sums)
+        tighten, n = not (self.first or self.pause), len(self.tiles)
+        rest = (n, self.step, self.first, tighten, self.rows, self.state, self.moving,
+                self._fastest())
+        jobs = [self.pool.submit(sweep, i, *rest, self.tiles[i], self.sums[i]) for i in range(1, n)]
+        counts = [sweep(0, *rest, self.tiles[0], self.sums[0])] + [j.result() for j in jobs]
+        changed, searched, due, left = map(sum, zip(*counts))
+        if tighten: self._plan(due, left)
+        elif self.pause: self.pause -= 1
         self.first = False
         return Change(changed, searched)
 
     def totals(self):
-        n_empty = len(self.sums) - np.count_nonzero(self.sums[:, -1])
-        if n_empty: self.sums[self.sums[:, -1] == 0] = 0.         # not what corrections left
-        sums = torch.from_numpy(self.sums)
-        return Totals(sums[:, :-2], sums[:, -2], n_empty)
+        sums, weights, n_empty = read_totals(self.sums)
+        return Totals(torch.from_numpy(sums), torch.from_numpy(weights), n_empty)
 
     def update(self, centroids):
-        new = centroids.numpy()
-        self.drift.advance(self.exact, new)
-        self.centroids, self.exact = centroids, new
+        advance(centroids.numpy(), self.rows.mean, self.per_norm, self.moving)
+        self.centroids = centroids
 
     def close(self):
         if self.pool is not None: self.pool.shutdown()

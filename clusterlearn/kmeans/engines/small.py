@@ -32,9 +32,9 @@ class SmallEngine:
         x, self.mean = x.to(work_dtype(x)).cpu().numpy(), problem.mean.cpu().numpy()
         self.weights = None if problem.weights is None else problem.weights.cpu().numpy()
         n, d, k = *x.shape, len(centroids)
-        self.x, points = np.ones((n, d + 1)), np.ones((d + 1, n), np.float32)
-        self.x[:, :-1] = x                                        # the last column counts
-        points[:-1] = (x - self.mean.astype(x.dtype)).T           # the last row adds the bias
+        self.x, points = np.empty((n, d + 1)), np.empty((d + 1, n), np.float32)
+        self.x[:, :-1], self.x[:, -1] = x, 1                      # the last column counts
+        points[:-1], points[-1] = (x - self.mean.astype(x.dtype)).T, 1    # the last adds the bias
         self.factors, self.scores = np.empty((k, d + 1), np.float32), np.empty((k, n), np.float32)
         self.parts = [(points[:, i], self.scores[:, i]) for i in _slices(n, k, d)]
         self.every, self.bound = np.arange(n), score_bound(problem, centroids)
@@ -104,7 +104,6 @@ class SmallEngine:
         sums, counts = self.sums[:, :-1], self.sums[:, -1]
         n_empty = len(counts) - np.count_nonzero(counts)
         if n_empty: sums[counts == 0] = 0.                        # not what corrections left
-        return Totals(torch.as_tensor(sums, device=self.device),
-                      torch.as_tensor(counts, device=self.device), n_empty)
+        return Totals(*(torch.from_numpy(v).to(self.device) for v in (sums, counts)), n_empty)
 
     def close(self): pass

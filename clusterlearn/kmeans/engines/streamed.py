@@ -192,9 +192,10 @@ class StreamedEngine:
 
     centroids = property(lambda self: self.inner.centroids)
 
+    def _lost_at_most(self): return self.inner.drift.lost_at_most()
+
     def _due(self, part, old): # Rows of a batch whose margin may be used up; None for all
-        lost = torch.as_tensor(self.inner.drift.lost_at_most(), device=self.device)
-        left = lost.index_select(0, old)
+        left = self._lost_at_most().index_select(0, old)
         rows = (self.bounds[part].double() <= left).nonzero()[:, 0]
         return None if len(rows) > .7 * len(old) else rows
 

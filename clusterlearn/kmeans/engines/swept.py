@@ -36,6 +36,8 @@ class SweptEngine(StreamedEngine):
         self.inner.state, self.inner.first = State(state[0].view(np.uint32), *state[1:]), self.first
         return self.inner.assign()
 
+    def _lost_at_most(self): return torch.from_numpy(self.inner.moving.loss_high)
+
     def _all(self, batch, part): # Sweeps a whole batch
         columns = self.labels, self.bounds, self.upper
         state = [c.array(part) for c in columns]
