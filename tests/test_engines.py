@@ -97,6 +97,24 @@ def test_two_threads_give_the_sums_of_one():
     assert torch.equal(again.centroids, run('compiled', x, forgy(x, 20))[0].centroids)
 
 
+@pytest.mark.parametrize('d, k, share', [(2, 300, 0.6), (32, 500, 0.2)])
+def test_own_distances_are_measured_first_where_that_pays(d, k, share):
+    "In the plane it saves a tenth of the searches at least; in 32 dimensions nearly none"
+    x = uniform(20_000, 2, random_state=0) if d == 2 else mixture(20_000, d, k)
+    problem, saved = make_problem(x), []
+
+    class Told(CompiledEngine):
+        def _plan(self, due, left):
+            saved.append(1 - left / due)
+            super()._plan(due, left)
+
+    engine = Told(problem, x[:k].double())
+    r = lloyd(problem, engine, max_iter=40)
+    engine.close()
+    assert (len(saved) > share * r.n_iter) == (d == 2)
+    assert (sum(saved) / len(saved) > 0.1) == (d == 2)
+
+
 # ---- what is stored of each point
 
 sets = {
