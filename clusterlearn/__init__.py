@@ -1,4 +1,6 @@
-"Clustering in PyTorch, from a loop that anyone can read to a library that is fast."
+"""Clustering in PyTorch, from a loop that anyone can read to a library that is fast.
+
+What each parameter means: https://clusterlearn.github.io/clusterlearn/90_api.html, or `k_means??` in IPython."""
 __version__ = "0.1.0"
 from .batches import as_batches
 from .choosing import BandwidthChoice, KChoice, choose_bandwidth, choose_k

@@ -25,7 +25,7 @@ class _Table(NamedTuple):
     columns: Tensor
     n: int
 
-def _table(labels_true, labels_pred): # Who has which two labels
+def _table(labels_true, labels_pred): # The contingency table of two labellings
     t, p = (_codes(l, name)[0].cpu() for l, name in ((labels_true, "labels_true"),
                                                      (labels_pred, "labels_pred")))
     if len(t) != len(p):

@@ -62,7 +62,7 @@ def _on(metric): # What points and centroids become before their distances are t
     return unit_rows if metric == "cosine" else lambda p: p
 
 def _cost_by(metric, inertia): # The fact that the report shows
-    return {"sum of 1-cos" if metric == "cosine" else "WCSS": inertia}
+    return {"sum 1-cos" if metric == "cosine" else "WCSS": inertia}
 
 def _least(least, what): # A check of whole numbers
     return lambda v: None if v >= least else f"at least {least} {what} is needed"

@@ -33,6 +33,8 @@ class KChoice(NamedTuple):
     n_points: int     # How many points were looked at
     centroids: Tensor # Of the chosen clustering of these points, (k, d)
 
+torch.serialization.add_safe_globals([KChoice])
+
 def _tried(ks, n, least): # The numbers of clusters to try, in order
     if ks is None: ks = range(1, 13)
     try: found = sorted({as_count(k, "ks") for k in ks})
@@ -174,6 +176,8 @@ class BandwidthChoice(NamedTuple):
     n_modes: tuple     # Modes with at least `min_share` of the points
     agreement: tuple   # ARI of the labels that two random halves give
     n_points: int      # How many points were looked at
+
+torch.serialization.add_safe_globals([BandwidthChoice])
 
 def _half_agreement(x, h, g): # ARI of all points' labels by the modes of two random halves
     halves = torch.randperm(len(x), generator=g).to(x.device).split((len(x) + 1) // 2)

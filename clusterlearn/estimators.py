@@ -106,16 +106,16 @@ class MiniBatchKMeans(_Batches):
     def __init__(
         self, n_clusters=8, # Number of clusters
         *, init="k-means++", # As in `KMeans`, from a sample
-        max_iter=100, # As many batches as make so many passes over the points, at most
+        max_iter=100, # Passes over the points, at most
         batch_size=1024, # Points of a batch
         verbose=0, # Print what each batch does
         compute_labels=True, # Find the labels of the points in the end
         random_state=None, # None, an int or one of NumPy's random states
         tol=0., # Stop at a squared shift of `tol` times the variance; 0: never
-        max_no_improvement=10, # Stop after so many batches without; None: never
+        max_no_improvement=10, # Stop after so many batches without improvement; None: never
         init_size=None, # Points of the sample; None: 3 batches, and at least 3 for a cluster
         n_init="auto", # Starts; auto: 3 for random ones, else 1
-        reassignment_ratio=.01, # Counts below this share of the largest: start anew
+        reassignment_ratio=.01, # A count below this share of the largest: the centroid moves
     ): keep(self, locals())
     def fit(self, X, y=None, sample_weight=None):
         "Find centroids and labels from batches drawn at random."

@@ -196,6 +196,8 @@ class Evaluation(NamedTuple):
     davies_bouldin: float
     cluster_silhouettes: Tensor  # Mean silhouette by label, (largest label + 1,)
 
+torch.serialization.add_safe_globals([Evaluation])
+
 def _by_label(s, labels): # Mean of s for each label from 0; NaN where there is none
     sizes = labels.bincount()
     return torch.zeros(len(sizes)).to(s).index_add_(0, labels, s) / sizes
@@ -203,12 +205,13 @@ def _by_label(s, labels): # Mean of s for each label from 0; NaN where there is 
 # %% ../nbs/41_evaluation.ipynb #f74c0236
 def evaluate(
     points, # Points, shape (n, d), on any device
-    labels, # Cluster of each point, shape (n,): whole numbers, below 0 for noise
+    labels, # Cluster of each point, shape (n,): whole numbers, below 0 for noise, or words
     *, pairs:float=4e8, # Distances to spend on the silhouette, for at least 200 points
     random_state=None, # For a sample: None, an int or a `torch.Generator`
 )->Evaluation: # All indices that need no true labels
     "WCSS, silhouette, Calinski-Harabasz and Davies-Bouldin, without noise."
-    labels = torch.as_tensor(labels).long()
+    codes, values = _codes(labels)
+    labels = values[codes].long()
     n, noise, nan = len(labels), int((labels < 0).sum()), math.nan
     if noise == n: return Evaluation(0, noise, *[nan] * 3, 0, nan, nan, torch.empty(0))
     c = _clusters(points, labels, "drop")

@@ -6,7 +6,8 @@
 __all__ = ['common', 'parser', 'parse', 'pick_device']
 
 # %% ../nbs/89_options.ipynb #02587c1e
-import argparse, re, shutil
+import argparse, difflib, re, shutil
+from pathlib import Path
 
 import torch
 
@@ -105,13 +106,19 @@ def parser(
                        help=argparse.SUPPRESS)
     return p
 
-def _unknown(words, name): # The error about words that the parser of `name` does not know
+def _unknown(words, name, points): # The error about words that the parser of `name` does not know
+    if points and not words[0].startswith("-") and not Path(points).exists():
+        return f"{points} is no algorithm and no file: algorithms are {', '.join(algorithms)}"
     for word in words:
         flag = word.partition("=")[0]
         for other, a in algorithms.items():
             if any(o.flag == flag for o in a.options):
                 return f"{flag} is for {a.title}: say clusterlearn {other}, or leave it out"
-    return f"unrecognized arguments: {' '.join(words)}; clusterlearn --help lists all options"
+    known = [o.flag for o in (*algorithms[name].options, *sum(common.values(), ()))]
+    near = difflib.get_close_matches(words[0].partition("=")[0], known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return (f"unrecognized arguments: {' '.join(words)}; {hint}clusterlearn --help lists all "
+            "options")
 
 def parse(
     words:list, # The words of a command line
@@ -126,7 +133,7 @@ def parse(
             raise ValueError(f"--algo {name}: choose {' or '.join(algorithms)}")
         del words[i:i + 2]
     o, extra = parser(name).parse_known_args(words)
-    if extra: raise ValueError(_unknown(extra, name))
+    if extra: raise ValueError(_unknown(extra, name, o.points))
     for option in (*algorithms[name].options, *sum(common.values(), ())):
         value = getattr(o, _option_name(option.flag))
         wrong = None if value is None else option.check(value)

@@ -79,6 +79,8 @@ def check_targets(
 
 # %% ../nbs/87a_output.ipynb #825798f2
 def _write_temporary(path, data): # Write beside `path`, down to the disk; gives the temporary file
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
     temporary = path.with_name(f".clusterlearn-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as f:

@@ -40,8 +40,9 @@ class Tier:
         if self.loaded: return True
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"): return False
         if self.spent + seconds < self.load: return False
-        cached = has_machine_code(self.module, self.kernel)
-        return cached or self.spent + seconds >= self.compile
+        return self.is_cached() or self.spent + seconds >= self.compile
+
+    def is_cached(self): return has_machine_code(self.module, self.kernel)
 
     @contextlib.contextmanager
     def spending(self): # Count the seconds of a block that does without it

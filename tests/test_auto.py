@@ -1,6 +1,7 @@
 "Which engine `k_means` takes by itself, when it changes, and what a first call costs."
 
 import os, subprocess, sys, warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,15 +9,22 @@ from judge import forgy, same
 from clusterlearn import k_means
 from clusterlearn.data import uniform
 from clusterlearn.kmeans.engines import auto, compiled
-from clusterlearn.kmeans.engines.auto import Ledger, can_compile
+from clusterlearn import tiers
+from clusterlearn.kmeans.engines.auto import can_compile
 
 
 @pytest.fixture
 def fresh(monkeypatch):
     "As in a process that has not run k_means yet"
-    monkeypatch.setattr(auto, 'LEDGER', Ledger())
-    monkeypatch.setattr(auto, 'is_cached', lambda: False)
-    return auto.LEDGER
+    tier = replace(auto.TIER, spent=0.0, runs=0, compiled=set(), failed=False)
+    monkeypatch.setattr(auto, 'TIER', tier)
+    monkeypatch.setattr(tiers, 'has_machine_code', lambda *args: False)
+    return tier
+
+
+def cost(tier, seconds):
+    "Let compiled code be had for so much"
+    tier.load = tier.compile = seconds
 
 
 def points(n=6000, d=8, dtype=torch.float32):
@@ -25,21 +33,21 @@ def points(n=6000, d=8, dtype=torch.float32):
 
 def test_small_problems_do_not_count(fresh):
     r = k_means(uniform(300, 2, random_state=0), 5, random_state=0)
-    assert r.engine == 'small' and fresh == Ledger()
+    assert r.engine == 'small' and not (fresh.runs or fresh.spent or fresh.compiled)
 
 
-def test_a_small_problem_with_much_work_counts(fresh, monkeypatch):
+def test_a_small_problem_with_much_work_counts(fresh):
     x = points(1800, 64)
     assert k_means(x, 10, init=x[:10], max_iter=3).engine == 'small' and fresh.runs == 1
-    monkeypatch.setattr(auto, 'COMPILE', 0)
+    cost(fresh, 0)
     assert k_means(x, 10, init=x[:10]).engine == 'compiled'
 
 
-def test_work_counts_until_it_is_worth_the_compiler(fresh, monkeypatch):
+def test_work_counts_until_it_is_worth_the_compiler(fresh):
     x = points()
     assert k_means(x, 40, init=x[:40]).engine == 'tensor'
-    assert fresh.runs == 1 and 0 < fresh.seconds < auto.COMPILE and not fresh.compiled
-    monkeypatch.setattr(auto, 'COMPILE', fresh.seconds / 2)
+    assert fresh.runs == 1 and 0 < fresh.spent < fresh.load and not fresh.compiled
+    cost(fresh, fresh.spent / 2)
     assert k_means(x, 40, init=x[:40]).engine == 'compiled'
     assert fresh.compiled == {torch.float32}
     assert k_means(x[:50], 4, init=x[:4]).engine == 'compiled'  # ready, so for small ones, too
@@ -47,12 +55,12 @@ def test_work_counts_until_it_is_worth_the_compiler(fresh, monkeypatch):
     assert fresh.compiled == {torch.float32, torch.float64}
 
 
-def test_the_more_runs_the_sooner(fresh, monkeypatch):
+def test_the_more_runs_the_sooner(fresh):
     x = points()
     for _ in range(4):
         k_means(x, 40, init=x[:40], max_iter=2, tol=0)
     assert fresh.runs == 4 and not fresh.compiled
-    monkeypatch.setattr(auto, 'COMPILE', 3.9 * fresh.seconds)
+    cost(fresh, 3.9 * fresh.spent)
     assert k_means(x, 40, init=x[:40], max_iter=2, tol=0).engine == 'compiled'
 
 
@@ -60,7 +68,7 @@ def test_the_more_runs_the_sooner(fresh, monkeypatch):
 def test_a_change_between_iterations_changes_no_label(fresh, monkeypatch, n):
     x = points(n) if n == 6000 else (3 * points(n, 2)).round()
     c, turns = forgy(x, 40), []
-    monkeypatch.setattr(auto.AutoEngine, '_earned', lambda self: turns.append(1) or len(turns) > 4)
+    monkeypatch.setattr(fresh, 'earned', lambda: turns.append(1) or len(turns) > 4)
     monkeypatch.setattr(compiled.CompiledEngine, 'name', 'auto')  # `same` asks for that name
     if n == 6000:
         r = same('auto', x, c)
@@ -73,7 +81,7 @@ def test_a_change_between_iterations_changes_no_label(fresh, monkeypatch, n):
 
 
 def test_what_compiled_code_cannot_read_stays_where_it_is(fresh, monkeypatch):
-    monkeypatch.setattr(auto, 'COMPILE', 0)
+    cost(fresh, 0)
     x = points()
     for y in (x.half(), x.bfloat16(), x.T.contiguous().T):
         assert not can_compile(y) and k_means(y, 40, init=y[:40], max_iter=3).engine == 'tensor'
@@ -86,7 +94,7 @@ def test_a_broken_compiler_is_said_once(fresh, monkeypatch):
     def broken(*args):
         raise EOFError('Ran out of input')
 
-    monkeypatch.setattr(auto, 'COMPILE', 0)
+    cost(fresh, 0)
     monkeypatch.setattr(compiled, 'sweep', broken)
     x = points()
     with pytest.warns(RuntimeWarning, match='Ran out of input.*Deleting .*__pycache__'):
@@ -105,7 +113,7 @@ program = """if True:
     r = k_means(x, 40, init=x[:40], max_iter=20)
     assert r.engine == 'tensor' and 'numba' not in sys.modules, 'a first call loaded Numba'
     from clusterlearn.kmeans.engines import auto
-    auto.LEDGER.seconds = 100.
+    auto.TIER.spent = 100.
     s = k_means(x, 40, init=x[:40], max_iter=20)
     assert s.engine == ENGINE, s.engine
     assert torch.equal(r.labels, s.labels)"""

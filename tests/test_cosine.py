@@ -257,14 +257,14 @@ def test_command(tmp_path, capsys):
     options = ['--k', '2', '--metric', 'cosine', '--json']
     assert main(['kmeans', points, *options, '--model', model, '--out', out]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told['sum of 1-cos'] < 1e-9 and 'WCSS' not in told
+    assert told['sum 1-cos'] < 1e-9 and 'WCSS' not in told
     labels = np.loadtxt(out, skiprows=1)
     assert (labels[::2] == labels[0]).all() and (labels[1::2] == labels[1]).all()
     assert main([points, '--predict', model, '--out', out, '--force', '--json']) == 0
-    assert json.loads(capsys.readouterr().out)['sum of 1-cos'] < 1e-9
+    assert json.loads(capsys.readouterr().out)['sum 1-cos'] < 1e-9
     assert (np.loadtxt(out, skiprows=1) == labels).all()
     assert main([points, '--k', 'auto', *options[2:]]) == 0
-    assert json.loads(capsys.readouterr().out)['sum of 1-cos'] < 1e-9
+    assert json.loads(capsys.readouterr().out)['sum 1-cos'] < 1e-9
     film = str(tmp_path/'f.html')
     assert main([points, *options, '--n-init', '3', '--animate', film, '--standardize']) == 0
     capsys.readouterr()

@@ -14,7 +14,7 @@ def test_option_lines_are_yaml(): fine(quarto.option_lines(root))
 def test_pandoc_reads_what_was_written(): fine(quarto.markdown(root))
 
 
-def test_the_core_path_takes_six_hours():
+def test_the_core_path_takes_the_hours_it_states():
     "The minutes that its chapters state add up to what the index says"
     text = '\n'.join(t for _,t in links.texts(root/'nbs/index.ipynb'))
     hours, path = re.search(r'\*\*The core path\*\* takes about (\d+) hours: (.*)', text).groups()

@@ -245,12 +245,12 @@ def test_default_bandwidth_others():
     (dict(seeds=torch.full((1, 2), float("inf"))), ValueError, "seeds has inf in row 0"),
     (dict(seeds=torch.full((1, 2), 1e6)), ValueError, "no point was within"),
     (dict(bin_seeding=True, min_bin_freq=9), ValueError, "no point was within.*min_bin_freq"),
-    (dict(x=torch.zeros(3)), ValueError, r"x has shape \(3,\)"),
+    (dict(x=torch.zeros(3)), ValueError, r"points has shape \(3,\)"),
     (dict(x=torch.zeros(0, 2)), ValueError, "there is nothing to cluster"),
-    (dict(x=torch.tensor([[0., 1.], [float("nan"), 0.]])), ValueError, "x has nan in row 1"),
-    (dict(x=torch.tensor([[0., float("inf")]])), ValueError, "x has inf in row 0"),
+    (dict(x=torch.tensor([[0., 1.], [float("nan"), 0.]])), ValueError, "points has nan in row 1"),
+    (dict(x=torch.tensor([[0., float("inf")]])), ValueError, "points has inf in row 0"),
     (dict(x=torch.zeros(2, 2, dtype=torch.complex64)), TypeError, "complex"),
-    (dict(x="points"), TypeError, "x is text: to read a file, use load")])
+    (dict(x="points"), TypeError, "points is text: to read a file, use load")])
 def test_bad_input(kwargs, error, match):
     with pytest.raises(error, match=match):
         mean_shift(**{"x": torch.zeros(4, 2), "bandwidth": 1., **kwargs})

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_points, without_autocast
+from ..checks import as_points, as_tensor, without_autocast
 from ..tiers import Tier
 
 # %% ../../nbs/32_dbscan.ipynb #5b596463
@@ -34,6 +34,8 @@ class DBSCANResult(NamedTuple):
     "Labels (n,), -1 for noise, and a mask of the core points (n,)."
     labels: Tensor
     core: Tensor
+
+torch.serialization.add_safe_globals([DBSCANResult])
 
 # %% ../../nbs/32_dbscan.ipynb #ca047382
 def dbscan_loop(
@@ -65,7 +67,7 @@ def near_blocks(
     eps:float, # Two points are neighbours up to this distance
     budget:int=2**22, # Numbers in a block
 ): # Yields masks of shape (rows, n), block after block
-    "Who is a neighbour of whom, some rows at a time."
+    "Which points are neighbours, some rows at a time."
     for rows in x.split(max(1, budget // len(x))): yield squared_distances(rows, x) <= eps * eps
 
 # %% ../../nbs/32_dbscan.ipynb #d8f51e18
@@ -187,7 +189,7 @@ def _candidates(x): # Names of engines, each the alternative if the one before i
 
 # %% ../../nbs/32_dbscan.ipynb #bc20ab65
 def _checked(x, eps, min_samples, sample_weight): # The arguments of `dbscan`, or an error
-    x = as_points(x if hasattr(x, "dtype") or hasattr(x, "to_numpy") else torch.tensor(x).double())
+    x = as_points(x)
     try: eps, min_samples = float(eps), operator.index(min_samples)
     except (TypeError, ValueError):
         raise TypeError(f"eps={eps!r}, min_samples={min_samples!r}: "
@@ -195,7 +197,7 @@ def _checked(x, eps, min_samples, sample_weight): # The arguments of `dbscan`, o
     if not 0 < eps < math.inf: raise ValueError(f"eps={eps}: it must be finite and above zero")
     if min_samples < 1: raise ValueError(f"min_samples={min_samples}: at least 1 is needed")
     if sample_weight is None: return x, eps, min_samples, None
-    w = torch.as_tensor(sample_weight).detach().to(x.device).double()
+    w = as_tensor(sample_weight, "sample_weight").to(x.device, torch.float64)
     if w.shape != (len(x),):
         raise ValueError(f"sample_weight has shape {tuple(w.shape)}, needed is ({len(x)},)")
     if not w.isfinite().all():

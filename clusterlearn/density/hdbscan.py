@@ -239,7 +239,7 @@ def _extract(edges, min_cluster_size, compiled): # The condensed tree and the ow
 
 # %% ../../nbs/33_hdbscan.ipynb #7de7cfce
 def _checked(x, min_cluster_size, min_samples, engine): # Points, size, k; or an error
-    x = as_points(x if hasattr(x, "dtype") or hasattr(x, "to_numpy") else torch.tensor(x).double())
+    x = as_points(x)
     try:
         size = operator.index(min_cluster_size)
         k = size if min_samples is None else operator.index(min_samples)
@@ -247,6 +247,9 @@ def _checked(x, min_cluster_size, min_samples, engine): # Points, size, k; or an
                                       f"{min_samples!r}: whole numbers are needed") from None
     if size < 2: raise ValueError(f"min_cluster_size={size}: at least 2 is needed")
     if len(x) < 2: raise ValueError("points has one row: at least two are needed for a tree")
+    if min_samples is None and size > len(x):
+        raise ValueError(f"min_cluster_size={size} is more than the {len(x)} points: choose it "
+                         f"from 2 to {len(x)}")
     if not 1 <= k <= len(x): raise ValueError(f"min_samples={k}: choose min_samples from 1 to "
                                               f"{len(x)}, the number of points")
     if engine != "auto" and engine not in _engines:

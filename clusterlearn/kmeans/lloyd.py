@@ -53,26 +53,6 @@ ENGINES = {"auto": "clusterlearn.kmeans.engines.auto:AutoEngine",
            "compiled": "clusterlearn.kmeans.engines.compiled:CompiledEngine",
            "fused": "clusterlearn.kmeans.engines.fused:FusedEngine"}
 
-# %% ../../nbs/26_kmeans_lloyd.ipynb #ec84a8c4
-class Space(NamedTuple):
-    "What a metric changes in `k_means`"
-    problem:Callable # As `make_problem`
-    start:Callable # First centroids (k, d) as the loop wants them
-    lloyd:Callable # As `lloyd`
-
-METRICS = {"cosine": "clusterlearn.kmeans.cosine:SPHERE"}
-
-def _space(metric):
-    if metric == "euclidean": return Space(make_problem, lambda c: c, lloyd)
-    if isinstance(metric, str) and metric in METRICS: return _named(METRICS[metric])
-    raise ValueError(f"metric={metric!r}: known are euclidean, {', '.join(METRICS)}")
-
-def _of_batches(x, metric, **options): # Points that need not fit into memory
-    if _space(metric).lloyd is lloyd:
-        return _named("clusterlearn.kmeans.streamed:k_means_streamed")(x, **options)
-    raise ValueError(f"metric={metric!r} needs the points in memory: pass a tensor or an array, "
-                     "such as torch.cat(list(as_batches(points)))")
-
 # %% ../../nbs/26_kmeans_lloyd.ipynb #8f3b1a90
 class _Watch: # The loop's callback: tells the user's and moves the bar
     def __init__(self, callback, bar): self.callback, self.bar, self.stopped = callback, bar, False
@@ -103,6 +83,26 @@ def _watched(run, number, n_init, max_iter, verbose, callback): # The result; wh
         r = run(callback=watch)
     if verbose: _say(number, n_init, r, watch.stopped)
     return r, watch.stopped
+
+# %% ../../nbs/26_kmeans_lloyd.ipynb #ec84a8c4
+class Space(NamedTuple):
+    "What a metric changes in `k_means`"
+    problem:Callable # As `make_problem`
+    start:Callable # First centroids (k, d) as the loop wants them
+    lloyd:Callable # As `lloyd`
+
+METRICS = {"cosine": "clusterlearn.kmeans.cosine:SPHERE"}
+
+def _space(metric):
+    if metric == "euclidean": return Space(make_problem, lambda c: c, lloyd)
+    if isinstance(metric, str) and metric in METRICS: return _named(METRICS[metric])
+    raise ValueError(f"metric={metric!r}: known are euclidean, {', '.join(METRICS)}")
+
+def _of_batches(x, metric, **options): # Points that need not fit into memory
+    if _space(metric).lloyd is lloyd:
+        return _named("clusterlearn.kmeans.streamed:k_means_streamed")(x, **options)
+    raise ValueError(f"metric={metric!r} needs the points in memory: pass a tensor or an array, "
+                     "such as torch.cat(list(as_batches(points)))")
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #cec13f00
 def _check_choices(init, n_init, tol, empty, precision, engine): # ValueError names what is wrong
@@ -176,7 +176,7 @@ def k_means(
     deterministic:bool=False, # On a GPU: the same bits every time
     verbose:bool=False, # Show a bar and a line for each run, on standard error
     callback=None, # Called after each update: (iteration, centroids, labels); True ends it all
-    engine="auto", # What assigns points: a name in `ENGINES`, or an `Engine`
+    engine="auto", # What assigns points: a name in `ENGINES`, or a class such as `PlainEngine`
     metric:str="euclidean", # "cosine": directions, and the inertia is the sum of 1 - cos
 )->KMeansResult: # `centroids` (k, d), `labels` (n,), `inertia`, `n_iter`, `converged`, `history`
     "Exact k-means (Lloyd 1982); `ValueError` or `TypeError` names a bad argument."

@@ -110,7 +110,7 @@ class Totals(NamedTuple):
     n_empty:int # Clusters without points of any weight; their sums and counts are exactly zero
 
 class Engine(Protocol):
-    "Assigns a `Problem`'s points to centroids: `Engine(problem, centroids)` begins"
+    "Assigns a `Problem`'s points; made by (problem, centroids, precision, deterministic)"
     name:str # What a result says of it
     centroids:Tensor # Where the clusters are now, shape (k, d), float64
     labels:Tensor # After `assign`: the nearest of `centroids` for each row, shape (m,), int64

@@ -139,7 +139,7 @@ def mean_shift(
     callback=None, # Called after each round with (round, positions of what climbs)
 )->MeanShiftResult: # Modes, labels, rounds, whether all stopped, bandwidth
     "Mean shift (Comaniciu and Meer 2002) on any device; `ValueError` for what cannot be used."
-    x, h = as_points(x, "x"), _check_bandwidth(bandwidth)
+    x, h = as_points(x), _check_bandwidth(bandwidth)
     _check(kernel, engine, assign, blurring, seeds, bin_seeding, max_iter, tol, min_bin_freq)
     way = (kernel, engine, blurring, exact, max_iter, tol, _after(verbose, callback, x.dtype))
     return _find(x, h, seeds, min_bin_freq * bin_seeding, random_state, assign, cluster_all, *way)
@@ -160,7 +160,7 @@ def estimate_bandwidth(
     random_state=None, # None, an int or a `torch.Generator`
 )->float: # The mean distance to the neighbour at that quantile
     "scikit-learn's rule, on a sample. Keep `quantile` below the smallest cluster's share."
-    x = as_points(x, "x")
+    x = as_points(x)
     if not 0 < quantile <= 1: raise ValueError(f"quantile={quantile}: choose from above 0 to 1")
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: pass 1 or more, or None for all points")
@@ -177,7 +177,7 @@ def rule_bandwidth(
     kernel:str="flat", # flat, epanechnikov or gaussian
 )->float: # A bandwidth that suits one Gaussian blob
     "A normal-reference rule (Silverman 1986; Chacón and Duong 2013): too smooth for clusters."
-    x = as_points(x, "x")
+    x = as_points(x)
     n, d = x.shape
     share = {"scott": n ** (-1 / (d + 4)), "silverman": (n * (d + 2) / 4) ** (-1 / (d + 4)),
              "gradient": (n * (d + 4) / 4) ** (-1 / (d + 6))}
@@ -194,7 +194,7 @@ def mode_counts(
     min_share:float=0.02, # Basins with a smaller share of the points do not count
 )->Tensor: # How many modes count, shape (b,); after two ones, only ones
     "The number of clusters against the bandwidth."
-    x, counts = as_points(x, "x"), []
+    x, counts = as_points(x), []
     for h in torch.as_tensor(bandwidths).tolist():
         if counts[-2:] == [1, 1]: counts.append(1); continue
         share = torch.bincount(mean_shift(x, h).labels) / len(x)
@@ -224,7 +224,7 @@ def plateau_bandwidth(
     "The first number of modes above one that lasts half an octave; where there is none, one mode."
     if n_samples < 1: raise ValueError(f"n_samples={n_samples}: at least 1 is needed")
     if steps < 1: raise ValueError(f"steps={steps}: at least 1 is needed")
-    s = _sample(as_points(x, "x"), n_samples, random_state)
+    s = _sample(as_points(x), n_samples, random_state)
     radii = _sweep(s, steps)
     if not len(radii): return 1.                              # all points are equal
     for first, last, k in _plateaus(mode_counts(s, radii)):

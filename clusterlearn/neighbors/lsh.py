@@ -50,6 +50,8 @@ class Candidates(NamedTuple):
     indices: Tensor
     counts: Tensor
 
+torch.serialization.add_safe_globals([Candidates])
+
 def _whole(value, name, high): # A whole number from 1 to high
     try: value = operator.index(value)
     except TypeError: raise TypeError(f"{name}={value!r}: a whole number is needed") from None
@@ -127,6 +129,7 @@ class LSH:
     def keys(self, x): return _keys(self.hashes, x, self.width)
     def query(self, query, k:int=1)->Candidates:
         "The `k` nearest of the candidates of each row of `query`, exactly measured."
+        if not hasattr(self, "points"): raise ValueError("the index is empty: first fit points")
         x, q = self.points, _check_query(query, self.points)
         k, keys = _check_k(k, len(x)), self.keys(q)
         sizes = _portions(self.tables, keys)

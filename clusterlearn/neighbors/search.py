@@ -69,7 +69,7 @@ def rounding_bound(
     size:Tensor, # Distance of each centred query to the origin, in float64
     dtype:torch.dtype, # What the products are taken in
 )->Tensor: # Bound on the error of each query's scores, float64
-    "A bound on the rounding of scores; higham 2002, section 3.1. It covers TF32 and bfloat16, too."
+    "A bound on the rounding of scores; Higham 2002, section 3.1. It covers TF32 and bfloat16, too."
     unit = torch.finfo(dtype).eps / 2
     if dtype == torch.float32:   # products may be rounded to fewer digits if the user allows it
         unit = {"highest": unit, "high": 2.**-11, "medium": 2.**-8}[
@@ -88,6 +88,8 @@ class RadiusNeighbors(NamedTuple):
     distances: Tensor
     indices: Tensor
     indptr: Tensor
+
+torch.serialization.add_safe_globals([Neighbors, RadiusNeighbors])
 
 # %% ../../nbs/30_neighbors.ipynb #a43c7620
 def _as_array(x): return x.detach().double().numpy()

@@ -168,5 +168,6 @@ class TritonSearch:
                                          precision=self.precision, scale=self.scale)
         q = p.squares if rows is None else p.squares.index_select(0, rows)
         err = err.double() + q * 2.**-24 + 2.**-126
+        # "fast" takes labels as they are: every lead must look certain, so `upper` is no bound then
         upper = second.double() + (err if self.certified else -err)
         return Found(labels, best.double() - err, upper)
