@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn import cluster, datasets
@@ -234,6 +235,9 @@ bad = [
     (dict(engine='gpu'), ValueError, "engine='gpu'"),
     (dict(x=[[0.0, float('nan')]] * 3), ValueError, 'nan in row 0, column 1'),
     (dict(x=[0.0, 1.0, 2.0]), ValueError, 'points[:, None]'),
+    (dict(x=[['a', 'b']] * 3), TypeError, "points has 'a' in row 0, column 0"),
+    (dict(x=[[0.0, 1.0], [2.0]]), TypeError, 'row 1 has 1 numbers'),
+    (dict(x='p.csv'), TypeError, 'to read a file, use load'),
     (dict(x=torch.empty(0, 2)), ValueError, 'nothing to cluster'),
 ]
 
@@ -243,6 +247,12 @@ def test_bad_input(change, error, message):
     with pytest.raises(error) as e:
         dbscan(**dict(x=[[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]], eps=1) | change)
     assert message in str(e.value)
+
+
+def test_weights_with_names_of_their_own():
+    w = pd.Series([1, 5, 1], index=[5, 6, 7])
+    found = dbscan([[0.0], [1.0], [9.0]], 0.5, 4, sample_weight=w)
+    assert found.core.tolist() == [False, True, False]
 
 
 def test_components():

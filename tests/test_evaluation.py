@@ -2,6 +2,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -99,6 +100,14 @@ def test_one_cluster_and_only_singletons_are_refused(index):
         with pytest.raises(ValueError, match='two clusters, one of them with two points'):
             getattr(ev, index)(x, list(labels))
 
+
+def test_evaluate_takes_words_and_series():
+    x = normal(60, 2)
+    words = np.array(['a', 'b', 'c'])[groups(60, 3)]
+    want = ev.evaluate(x, groups(60, 3))
+    for labels in (words, words.tolist(), pd.Series(words, index=range(5, 65))):
+        assert ev.evaluate(x, labels)[:-1] == want[:-1]
+    with pytest.raises(ValueError, match='not whole'): ev.evaluate(x, [.5] * 60)
 
 def test_bad_labels_are_named():
     x = normal(4, 2)

@@ -96,6 +96,8 @@ bad = [
     (dict(min_cluster_size=2.5), TypeError, 'min_cluster_size=2.5'),
     (dict(min_samples=0), ValueError, 'min_samples=0'),
     (dict(min_samples=9), ValueError, 'from 1 to 3'),
+    (dict(min_cluster_size=9), ValueError, 'min_cluster_size=9 is more than the 3 points'),
+    (dict(x=[['a', 'b']] * 3), TypeError, "points has 'a' in row 0, column 0"),
     (dict(engine='gpu'), ValueError, "engine='gpu'"),
     (dict(x=[[0.0, 0.0]]), ValueError, 'at least two'),
     (dict(x=[[0.0, float('inf')]] * 3), ValueError, 'inf in row 0, column 1'),

@@ -121,6 +121,7 @@ def test_one_point_far_off_and_repeatable():
         (ValueError, 'width=0', lambda: LSH(width=0)),
         (ValueError, "width='a'", lambda: LSH(width='a')),
         (ValueError, 'nan in row 0', lambda: LSH().fit([[float('nan')]])),
+        (ValueError, 'first fit points', lambda: LSH().query(points())),
         (ValueError, 'query has 1 columns', lambda: LSH().fit(points()).query(torch.ones(2, 1))),
         (ValueError, 'there are 800 points', lambda: LSH().fit(points()).query(points(), 801)),
     ],
