@@ -127,11 +127,11 @@ def test_columns_are_compared():
 dispatch = '''
 import torch, sklearn
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler
 from clusterlearn.estimators import KMeans
 with sklearn.config_context(array_api_dispatch=True):
     x = torch.randn(90, 3)
-    m = make_pipeline(StandardScaler(), KMeans(3, random_state=0)).fit(x)
+    m = make_pipeline(MinMaxScaler(), KMeans(3, random_state=0)).fit(x)
     for t in (m[-1].labels_, m[-1].cluster_centers_, m.predict(x), m.transform(x)):
         assert isinstance(t, torch.Tensor), type(t)
 '''
