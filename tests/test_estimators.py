@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import parse_version
+from packaging.version import Version
 
 from benchmarks import conformance
 from clusterlearn import k_means
@@ -40,7 +40,7 @@ def name(model): return type(model).__name__
 def as_array(a): return a.numpy() if isinstance(a, torch.Tensor) else np.asarray(a)
 
 def needs(package, release): # What an older release of `package` does otherwise is no fault of ours
-    return pytest.mark.skipif(parse_version(package.__version__) < parse_version(release),
+    return pytest.mark.skipif(Version(package.__version__) < Version(release),
                               reason=f'needs {package.__name__} {release}')
 
 #  Outside authorities
