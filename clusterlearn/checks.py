@@ -242,7 +242,8 @@ def check_positive(**sizes): # Names and the values they were given
         if not value > 0: raise ValueError(f"{name}={value}: it must be above zero")
 
 # %% ../nbs/60_checks.ipynb #6d6090b9
-_autocasts = ("cpu", "cuda", "mps", "xpu")
+_autocasts = [kind for kind in ("cpu", "cuda", "mps", "xpu")
+              if torch.amp.is_autocast_available(kind)]    # PyTorch 2.4 has none for mps
 
 def without_autocast(
     f, # A function

@@ -52,6 +52,7 @@ def main(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
+            warnings.simplefilter("ignore", DeprecationWarning)  # what a package tells a package
             warnings.showwarning = _warn_once()
             run = importlib.import_module("clusterlearn.command").run_command
             try: run(sys.argv[1:] if argv is None else argv)

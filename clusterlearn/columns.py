@@ -6,13 +6,13 @@
 __all__ = ['FileNotice', 'Loaded', 'choose_columns', 'is_row_names', 'complete_rows', 'from_columns']
 
 # %% ../nbs/62_columns.ipynb #813878f5
-import csv, warnings
+import csv
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from .checks import as_tensor, _from_column
+from .checks import as_tensor, warn_user, _from_column
 
 # %% ../nbs/62_columns.ipynb #9053c6bf
 class FileNotice(UserWarning):
@@ -28,7 +28,7 @@ class Loaded(NamedTuple):
     source: object = None     # How a table of text is written, for `append_column`
 
 def _notice(text): # Warn about a file, at the caller's line
-    warnings.warn(text, FileNotice, stacklevel=2)
+    warn_user(text, FileNotice)
 
 # %% ../nbs/62_columns.ipynb #b68f92b2
 def _listed(wish): # A text with commas as a list; a name with a comma stands in quotes

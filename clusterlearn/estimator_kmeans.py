@@ -95,8 +95,8 @@ def count_starts(
         if n_init != "auto": raise ValueError(f"n_init={n_init!r}: pass a number or auto")
         return many if callable(init) or drawn and init.startswith("random") else 1
     if drawn or as_count(n_init, "n_init") == 1: return as_count(n_init, "n_init")
-    warnings.warn("Explicit initial center position passed: performing only one init in "
-                  f"{type(model).__name__} instead of n_init={n_init}.", RuntimeWarning)
+    warn_user("Explicit initial center position passed: performing only one init in "
+              f"{type(model).__name__} instead of n_init={n_init}.", RuntimeWarning)
     return 1
 
 # %% ../nbs/88c_estimator_kmeans.ipynb #e3d27a47

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from clusterlearn import cli, command_shards, k_means
 from clusterlearn.kmeans.checkpoint import unpack
 from clusterlearn.kmeans.protocol import PlainEngine
-from tools.cells import root
+root = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason='no torch.distributed')
 environ = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{root}:{root}/tests'}

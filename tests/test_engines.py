@@ -240,7 +240,7 @@ def test_a_few_points_far_out_between_two_centroids(engine, moved):
     normal = (c[1] - c[0]) / (c[1] - c[0]).norm()
     far = torch.randn(40, 6, generator=g).double() * 1e6
     far -= (far @ normal)[:, None] * normal
-    x[:40] = c.mean(0) + far + torch.randn(40, 1, generator=g).double() * 1e-3 * normal
+    x[:40] = c.mean(0) + far + torch.randn(40, 1, generator=g).double() * 1e-2 * normal
     problem = make_problem(x)
     tested, plain = (kind(problem, c) for kind in (makers[engine], PlainEngine))
     for _ in range(2):

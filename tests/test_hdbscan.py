@@ -11,7 +11,8 @@ from clusterlearn.density.hdbscan_condense import boruvka_edges
 from tests.test_dbscan import sets, toys
 
 engines = ['auto', 'prim', 'boruvka']
-tied = {'lattice', 'lattice of tenths', 'shuffled lattice', 'iris', 'wine', 'digits', 'pixels'}
+tied = {'lattice', 'lattice of tenths', 'shuffled lattice', 'iris', 'wine', 'digits', 'pixels',
+        'all equal'}
 
 
 def same(x, size, k, names):
