@@ -43,7 +43,7 @@ def _place(item, names, width, option, path): # The place of a column, from 0
     except (TypeError, ValueError): number = 0
     if 1 <= number <= width: return number - 1
     known = f"it has {', '.join(map(repr, names[:20]))}" if names else "its columns have no names"
-    raise ValueError(f"{option} {item}: {path} has no such column; {known}, "
+    raise ValueError(f"{option}={item!r} (--{option}): {path} has no such column; {known}, "
                      f"numbers are 1 to {width}")
 
 def choose_columns(
@@ -56,8 +56,8 @@ def choose_columns(
     "The columns that are wanted, in their order; `ValueError` for one that is not there."
     kept = list(range(width))
     if columns is not None:
-        kept = [_place(c, names, width, "--columns", path) for c in _listed(columns)]
-    out = {_place(c, names, width, "--ignore", path) for c in _listed(ignore or [])}
+        kept = [_place(c, names, width, "columns", path) for c in _listed(columns)]
+    out = {_place(c, names, width, "ignore", path) for c in _listed(ignore or [])}
     kept = [i for i in kept if i not in out]
     if not kept: raise ValueError(f"{path}: no column is left")
     return kept

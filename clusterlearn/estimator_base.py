@@ -159,8 +159,7 @@ def _from_file(path): # What the file is about, and its arrays
         with np.load(path, allow_pickle=False) as f: held = {n: f[n] for n in f.files}
         about = json.loads(held.pop("about").tobytes())
     except OSError: raise
-    except Exception as e:
-        raise ValueError(f"{path} is no model that was saved here: {e}") from None
+    except Exception: raise ValueError(f"{path} is no model: write one with save") from None
     return about, {n[2:]: a for n, a in held.items()}
 
 # %% ../nbs/63c_estimator_base.ipynb #4051ba07

@@ -23,7 +23,8 @@ FITS = {name: f"clusterlearn.{room}:{name}" for room, names in {
                          "fit_mini_batch", "fit_batch", "fit_mean_shift"),
     "estimator_density": ("is_euclidean", "fit_dbscan", "fit_hdbscan", "centers_of",
                           "nearest_of", "within_of", "graph_of"),
-    "density.hdbscan_select": ("cut_labels",)}.items() for name in names}
+    "density.hdbscan_select": ("cut_labels",),
+    "kmeans.assign": ("inertia_by_differences",)}.items() for name in names}
 
 def fit_of(
     name:str, # A name in `FITS`

@@ -50,8 +50,7 @@ class _Weighted(CentroidModel): # The methods that take weights
         "Minus the inertia of these points."
         x, c = self._read(X)
         w, c, nearest = read_weights(sample_weight, x), c.double(), fit_of("assign_labels")(x, c)
-        squares = torch.cat([(p - c[nearest[i]]).square_().sum(1) for i, p in pieces(x)])
-        total = -(squares.sum() if w is None else w @ squares).item()
+        total = -fit_of("inertia_by_differences")(x, c, nearest, w)
         return total / 2 if getattr(self, "metric", "") == "cosine" else total
 
 # %% ../nbs/40_estimators.ipynb #9b9353ac

@@ -210,7 +210,7 @@ def test_tables_of_several_kinds(tables, capsys):
 
 @pytest.mark.parametrize('words, why', [
     ((), 'in/a.csv, row 7, column 2 (y) is empty'),
-    (('--columns', 'x,w'), '--columns w: in/a.csv has no such column'),
+    (('--columns', 'x,w'), "columns='w' (--columns): in/a.csv has no such column"),
     (('--out', 'in/a.csv'), 'for several files it is a folder'),
     (('--init', 'k-means++'), 'choose k-means|| or random'),
     (('--sort', 'size'), '--sort is for one file'),
