@@ -5,9 +5,11 @@ from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 from nbdev.process import extract_directives
 from tools.cells import comparable, settings, skips, steady
+from tools.kernels import fork_kernels
 
 cfg = settings()
 os.environ.update(steady)
+fork_kernels()
 
 # Kernels run in Triton's interpreter where there is no GPU. Triton looks when it is imported.
 if not torch.cuda.is_available(): os.environ.setdefault('TRITON_INTERPRET', '1')
@@ -35,5 +37,9 @@ def pytest_itemcollected(item):
     item.parent.skip_compare = tuple(k for k in item.parent.skip_compare if 'image/' not in k)
 
 def pytest_collection_modifyitems(items):
-    "The slowest test first, beside the notebooks"
-    items.sort(key=lambda item: 'test_wheel' not in item.nodeid)
+    "The slowest files early, or one process waits for the other: wheel, notebooks, site, rest"
+    places = {'tests/test_wheel.py': 0, 'tests/test_site.py': 2}
+    def place(item):
+        file = item.nodeid.partition('::')[0]
+        return places.get(file, 1 if file.endswith('.ipynb') else 3)
+    items.sort(key=place)

@@ -8,6 +8,9 @@ from browser import chromium, in_a_browser, playwright
 from tools import checks, reference, site
 from tools.cells import notebooks, page as page_name, root
 
+try: from axe_playwright_python.sync_playwright import Axe
+except ImportError: Axe = None
+
 
 @pytest.fixture(scope='session')
 def made(tmp_path_factory):
@@ -162,21 +165,6 @@ axe_options = {'preload': False, 'resultTypes': ['violations'], 'runOnly': {
     'type': 'tag', 'values': ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}}
 
 
-def visited(browser, made, mode, names, look):
-    "What `look` finds on each page, and what the browser complains about"
-    width,scheme = modes[mode]
-    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
-    page,said,res = context.new_page(), [], []
-    page.on('console', lambda m: said.append(m.text) if m.type == 'error' else None)
-    page.on('pageerror', lambda e: said.append(str(e)))
-    for name in names:
-        said.clear()
-        page.goto((made/name).as_uri())
-        res += [f'{name}: {p}' for p in [*look(page, name), *said]]
-    context.close()
-    return res
-
-
 def sideways(page):
     "What makes the page scroll sideways"
     width = page.evaluate('[document.documentElement.scrollWidth, innerWidth]')
@@ -206,25 +194,37 @@ def folding(page):
         if not inside or not inside[0].is_visible(): yield 'a solution does not open'
 
 
-@in_a_browser
-@pytest.mark.parametrize('mode', modes)
-def test_pages_open_without_errors_and_fit(browser, made, mode):
-    def look(page, name):
-        yield from sideways(page)
-        if mode == 'wide and light':
-            yield from playing(page)
-            yield from folding(page)
-    names = course if mode == 'wide and light' else [*course, *rooms, *some_reference]
-    none(visited(browser, made, mode, names, look))
+@pytest.fixture(scope='module', params=modes)
+def found(request, browser, made):
+    "What is wrong with the pages of a mode, and what axe finds: one visit to each page"
+    width,scheme = modes[request.param]
+    axe,wrong,serious = Axe and Axe(), [], []
+    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+    page,said = context.new_page(), []
+    page.on('console', lambda m: said.append(m.text) if m.type == 'error' else None)
+    page.on('pageerror', lambda e: said.append(str(e)))
+    wide = request.param == 'wide and light'
+    opened = course if wide else [*course, *rooms, *some_reference]
+    for name in dict.fromkeys([*opened, *kinds]):
+        said.clear()
+        page.goto((made/name).as_uri())
+        wrong += [f'{name}: {p}' for p in sideways(page)] if name in opened else []
+        if axe and name in kinds:
+            for v in axe.run(page, options=axe_options).response['violations']:
+                where = f'{v["nodes"][0]["html"][:90]} ({len(v["nodes"])} places)'
+                if v['impact'] in ('serious', 'critical'):
+                    serious.append(f'{name}: {v["id"]}: {where}')
+        if wide and name in opened:
+            wrong += [f'{name}: {p}' for p in [*playing(page), *folding(page)]]
+        wrong += [f'{name}: {p}' for p in said]
+    context.close()
+    return wrong, serious
 
 
 @in_a_browser
-@pytest.mark.parametrize('mode', modes)
-def test_axe_finds_no_serious_fault(browser, made, mode):
-    axe = pytest.importorskip('axe_playwright_python.sync_playwright').Axe()
-    def look(page, name):
-        found = axe.run(page, options=axe_options).response['violations']
-        for v in found:
-            if v['impact'] in ('serious', 'critical'):
-                yield f'{v["id"]}: {v["nodes"][0]["html"][:90]} ({len(v["nodes"])} places)'
-    none(visited(browser, made, mode, kinds, look))
+def test_pages_open_without_errors_and_fit(found): none(found[0])
+
+
+@in_a_browser
+@pytest.mark.skipif(not Axe, reason='needs axe_playwright_python')
+def test_axe_finds_no_serious_fault(found): none(found[1])

@@ -5,7 +5,8 @@ from tools import checks, names
 from tools.cells import root, settings
 
 cfg = settings()
-plain = {k: v for k,v in os.environ.items() if k != 'PYTHONPATH'}
+unwanted = 'PYTHONPATH', 'PYTHONDONTWRITEBYTECODE'  # the first import compiles for the others
+plain = {k: v for k,v in os.environ.items() if k not in unwanted}
 
 def run(*args, cwd):
     args = [str(a) for a in args]
