@@ -41,7 +41,10 @@ class World:
         nccl = self.joined and dist.get_backend() == "nccl"
         self.device = torch.device("cuda" if nccl else "cpu")
 
+    held = () # The last call's tensors: freed by a thread of it, they can stop PyTorch 2.4 for ever
+
     def _wait(self, f, *args): # A collective call; ConnectionError if a process is lost
+        World.held = args
         try: f(*args)
         except RuntimeError as e:
             raise ConnectionError(
@@ -107,4 +110,6 @@ def connect(
         raise ConnectionError(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot "
                               f"reach the others ({_why(e)}): start all of them again") from None
     try: yield World()
-    finally: dist.destroy_process_group()
+    finally:
+        dist.destroy_process_group()
+        World.held = ()
