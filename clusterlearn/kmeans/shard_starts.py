@@ -6,12 +6,12 @@
 __all__ = ['ShardCandidates', 'random_rows', 'first_centroids']
 
 # %% ../../nbs/74h_kmeans_shard_starts.ipynb #41d599d0
-import math, warnings
+import math
 
 import torch
 from torch import Tensor
 
-from ..checks import as_points, check_n_clusters
+from ..checks import as_points, check_n_clusters, warn_user
 from .shards import Shards
 from .batch import _direct
 from .greedy import FLOOR, kmeans_plusplus
@@ -127,8 +127,8 @@ def first_centroids(
     if isinstance(init, str):
         c = _parallel(shards, k, g) if init == names[0] else random_rows(shards, k, g)
         if len(c) < k and shards.world.rank == 0:
-            warnings.warn(f"n_clusters={k}, and there are only {len(c)} different points: some "
-                          "centroids coincide", FewDistinctPoints, stacklevel=3)
+            warn_user(f"n_clusters={k}, and there are only {len(c)} different points: some "
+                      "centroids coincide", FewDistinctPoints)
         c = c[torch.arange(k) % len(c)]
     else:
         c, error = problem.mean.expand(k, -1), None

@@ -13,7 +13,7 @@ import torch
 
 from ..protocol import Change, Totals
 from ..scores import score_bound
-from .centroids import advance, first_centroids, read_totals
+from .centroids import advance, unmoved, read_totals
 from .kernels import Fast, Rows, State, WIDTH, new_tile, sweep
 
 # %% ../../../nbs/71_kmeans_compiled.ipynb #84eec280
@@ -39,7 +39,7 @@ class CompiledEngine:
                          _array(problem.weights, np.float64),
                          _array(problem.multiplicity, np.int64), bound.per_square, bound.rest)
         self.per_norm = bound.per_norm
-        self.moving = c = first_centroids(centroids.numpy(), self.rows.mean, self.per_norm)
+        self.moving = c = unmoved(centroids.numpy(), self.rows.mean, self.per_norm)
         self.state = State(np.zeros(n, np.uint32), np.full(n, -np.inf), np.zeros(n))
         threads = max(1, min(torch.get_num_threads(), n * k // 2**17))   # fewer would wait
         self.step = max(WIDTH, min(2**13, -(-n // (4 * threads))))
