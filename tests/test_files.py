@@ -247,7 +247,7 @@ def piped(monkeypatch, data):
 
 @pytest.mark.parametrize('data', [
     b'x,y\n1,2.5\n3,4\n-5,6.25\n', 'x;y\n1;2,5\n3;4\n-5;6,25\n'.encode('utf-16'),
-    gzip.compress(b'x\ty\n1\t2.5\n3\t4\n-5\t6.25\n'),
+    gzip.compress(b'x\ty\n1\t2.5\n3\t4\n-5\t6.25\n', mtime=0),
     b' [{"x":1,"y":2.5},{"x":3,"y":4},{"x":-5,"y":6.25}]',
     b'{"x":1,"y":2.5}\n{"x":3,"y":4}\n{"x":-5,"y":6.25}\n'])
 def test_standard_input(monkeypatch, data):
