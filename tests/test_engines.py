@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from packaging.version import Version
 from judge import direct, forgy, run, same
 from benchmarks.workloads import mixture
 from clusterlearn import k_means
@@ -231,16 +232,21 @@ def test_a_centroid_far_out_has_a_wide_bound_of_its_own():
     assert found.upper[0] - second > 0.9 * of_point
 
 
+# Of 1e-3, PyTorch 2.4's own sums are off by an ulp, which is as much as the two distances differ
+old = pytest.mark.skipif(Version(torch.__version__) < Version('2.5'), reason='needs torch 2.5')
+
+
 @engines
 @pytest.mark.parametrize('moved', [0, 1])
-def test_a_few_points_far_out_between_two_centroids(engine, moved):
+@pytest.mark.parametrize('apart', [1e-2, pytest.param(1e-3, marks=old)])
+def test_a_few_points_far_out_between_two_centroids(engine, apart, moved):
     "float32 scores are wrong there, by more than typical points show; then one centroid leaves"
     g = generator()
     x, c = (torch.randn(m, 6, generator=g).double() for m in (20_000, 2))
     normal = (c[1] - c[0]) / (c[1] - c[0]).norm()
     far = torch.randn(40, 6, generator=g).double() * 1e6
     far -= (far @ normal)[:, None] * normal
-    x[:40] = c.mean(0) + far + torch.randn(40, 1, generator=g).double() * 1e-2 * normal
+    x[:40] = c.mean(0) + far + torch.randn(40, 1, generator=g).double() * apart * normal
     problem = make_problem(x)
     tested, plain = (kind(problem, c) for kind in (makers[engine], PlainEngine))
     for _ in range(2):

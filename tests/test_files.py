@@ -165,7 +165,8 @@ def test_text_columns_are_named_with_the_option_that_helps(tmp_path):
                 dict(columns=['x', 4]), dict(columns='2,4')):
         right(read(path, **how)[0], xy)
     right(read(path, columns='y,x')[0], ['y', 'x'], want[:, [1, 0]])
-    with pytest.raises(ValueError, match=r"='z' \(--columns\): .*no such column; it has 'id', 'x'"):
+    missing = r"columns='z' \(--columns\): .*no such column; it has 'id', 'x'"
+    with pytest.raises(ValueError, match=missing):
         load(path, columns='z')
     with pytest.raises(ValueError, match='no column is left'): load(path, columns='x', ignore='x')
     found = read(written(tmp_path, 'A7,1,2.5\nB2,3,4\nC9,-5,6.25\n'), ignore='1')[0]
