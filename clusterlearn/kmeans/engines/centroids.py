@@ -68,7 +68,7 @@ def unmoved(
     (k, d), padded = c.shape, lambda n: -(-n // 4) * 4
     begun = Centroids(c.copy(), np.zeros((padded(k), padded(d)), np.float32),
                       np.full(padded(k), -np.inf, np.float32), *np.zeros((9, k)))
-    advance(c, mean, per_norm, begun)
+    advance(begun.exact, mean, per_norm, begun)
     return begun
 
 # %% ../../../nbs/69b_kmeans_centroids.ipynb #324c99e4

@@ -81,7 +81,8 @@ class CompiledEngine:
         return Totals(torch.from_numpy(sums), torch.from_numpy(weights), n_empty)
 
     def update(self, centroids):
-        advance(centroids.numpy(), self.rows.mean, self.per_norm, self.moving)
+        new = np.ascontiguousarray(centroids.numpy())             # else compiled anew
+        advance(new, self.rows.mean, self.per_norm, self.moving)
         self.centroids = centroids
 
     def close(self):
