@@ -15,7 +15,7 @@ fork_kernels()
 if not torch.cuda.is_available(): os.environ.setdefault('TRITON_INTERPRET', '1')
 # Triton has releases for Linux only, and the rooms of its kernels run them.
 rooms = '73_kmeans_launch', '73b_kmeans_triton_kernels', '73c_kmeans_triton_search', \
-    '74_kmeans_triton_sums', '74b_kmeans_fused'
+    '73d_kmeans_triton_certificate', '74_kmeans_triton_sums', '74b_kmeans_fused'
 collect_ignore = [] if sys.platform == 'linux' else [f'nbs/{room}.ipynb' for room in rooms]
 
 def sanitize(self, text): return comparable(text)

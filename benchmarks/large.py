@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.worker import high_water, settle
-from clusterlearn.kmeans.engines.auto import load_compiled
+from clusterlearn.kmeans.engines.auto import TIER
 from clusterlearn.kmeans.lloyd import k_means
 from clusterlearn.kmeans.streamed import k_means_streamed
 
@@ -57,6 +57,6 @@ def _case(folder, n):
 
 def run(quick, only=None):
     "Yield a record for each number of rows"
-    load_compiled(torch.float32)
+    TIER.prepare(torch.empty(1, 1))
     for n in [10**5] if quick else [int(float(only))] if only else [10**5, 10**6, 10**7, 10**8]:
         with tempfile.TemporaryDirectory() as f: yield _case(Path(f), n)

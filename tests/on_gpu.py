@@ -4,11 +4,14 @@ Functions without arguments, by asserts alone, so that `python -m benchmarks gpu
 machine without pytest; test_gpu.py hands them to pytest. The most telling come first. Where there
 is no GPU they are tiny, and Triton's interpreter runs them. Each combination of format, shape and
 dtype is a kernel of its own, which takes a second to compile: so not all are combined."""
+from unittest import mock
 import torch
 
 from clusterlearn import k_means
 from clusterlearn.kmeans.engines.launch import FORMATS, missing_for
-from clusterlearn.kmeans.engines.triton_search import TritonSearch, certified_two, fused_two
+from clusterlearn.kmeans.engines import fused
+from clusterlearn.kmeans.engines.triton_certificate import Bounds, CertifiedSearch
+from clusterlearn.kmeans.engines.triton_search import fused_two
 from clusterlearn.kmeans.engines.triton_sums import atomic_sums, sorted_sums
 from clusterlearn.kmeans.protocol import make_problem
 
@@ -27,9 +30,9 @@ def ranked(x, centroids):
     c = centroids.double() - mean
     return c.float(), -(c.square().sum(1) / 2).float(), mean
 
-def check(x, c, bias, shift, rows=None, search=fused_two, **options):
+def check(x, c, bias, shift, rows=None, **options):
     "Errors are below the bound, proven labels right; returns the proven share"
-    found = search(x, c, bias, rows, shift=shift, **options)
+    found = fused_two(x, c, bias, rows, shift=shift, **options)
     proven = found[1] - found[2] > 2 * found[3]
     rows = torch.arange(len(x), device=x.device) if rows is None else rows
     for at in torch.arange(len(rows), device=x.device).split(2**14):
@@ -41,15 +44,30 @@ def check(x, c, bias, shift, rows=None, search=fused_two, **options):
         assert (labels == top.indices[:, 0])[proven[at]].all()
     return proven.double().mean().item()
 
+def certified(x, centroids, form):
+    "Labels are those of products in float64, and no margin is larger than the true one"
+    problem = make_problem(x)
+    labels = torch.empty(len(x), dtype=torch.int64, device=device)
+    bounds = Bounds(problem.mean.new_empty(len(x)), problem.mean.new_zeros(len(centroids)))
+    CertifiedSearch(problem, form)(centroids, labels, bounds=bounds)
+    c = centroids - problem.mean
+    for at in torch.arange(len(x), device=device).split(2**14):
+        p = x[at].double() - problem.mean
+        d2 = p.square().sum(1, keepdim=True) + c.square().sum(1) - 2 * p @ c.T
+        two = d2.topk(2, largest=False)
+        assert torch.equal(labels[at], two.indices[:, 0])
+        own, other = two.values.clamp(min=0).sqrt().unbind(1)
+        assert (bounds.used_up_at[at] <= (other - own) * (1 + 1e-9) + 1e-9).all()
+
 def test_the_kernels_run_here(): assert missing_for(torch.empty(0, device=device)) == ''
 
 def test_large():
     n, k = sized((300_000, 4096), (300, 70))
     x = normal(n, 128)
-    c, bias, shift = ranked(x, x[:k])
     for form in FORMATS:
-        share = check(x, c, bias, shift, search=certified_two, precision=form)
-        assert share > .99, (form, share)
+        certified(x, x[:k].double() + .01, form)
+        share = check(x, *ranked(x, x[:k]), precision=form)
+        assert share > .8 or form == 'bf16', (form, share)
 
 def test_tensor_cores_stay_below_the_bound():
     "The adversary: a one, then products that lose nearly all they have when they are cut off"
@@ -76,11 +94,22 @@ def test_labels_are_the_processors():
             assert torch.equal(r.labels.cpu(), want.labels)
             assert abs(r.inertia / want.inertia - 1) < 1e-9
 
+def test_bounds_change_no_label():
+    "The engine keeps them where a search is dear; here once with and once without"
+    n, options, runs = sized(200_000, 400), dict(tol=0, max_iter=sized(40, 6), engine='fused'), []
+    x = normal(n, 32) + 2 * normal(20, 32, seed=1)[torch.arange(n, device=device) % 20]
+    for pay in (0, 2**60):
+        with mock.patch.object(fused, 'BOUNDS_PAY', pay):
+            runs.append(k_means(x, 12, init=x[:12], **options))
+    assert torch.equal(runs[0].labels, runs[1].labels) and runs[0].n_iter == runs[1].n_iter
+    few, all_ = (sum(i.n_searched for i in r.history) for r in runs)
+    assert few < .9 * all_, (few, all_)
+
 def test_deterministic_runs_have_the_same_bits():
     n, k = sized((50_000, 200), (150, 7))
     x, w = normal(n, 20), normal(n, seed=3).abs()
-    for weights in (None, w):
-        once, again = (k_means(x, k, init=x[:k], tol=0, max_iter=sized(20, 3), engine='fused',
+    for engine, weights in (('fused', None), ('fused', w), ('tensor', None), ('tensor', w)):
+        once, again = (k_means(x, k, init=x[:k], tol=0, max_iter=sized(20, 3), engine=engine,
                                sample_weight=weights, deterministic=True) for _ in range(2))
         assert torch.equal(once.centroids, again.centroids) and once.history == again.history
 
@@ -99,15 +128,8 @@ def test_sums():
 
 def test_a_search_holds_for_centroids_in_float64():
     for offset in (0, 1e4):
-        problem = make_problem(normal(sized(50_000, 200), 24) + offset)
-        centroids = problem.points[:100].double() + .01
-        for form in FORMATS:
-            found = TritonSearch(problem, form)(centroids)
-            c = centroids - problem.mean
-            score = (problem.points.double() - problem.mean) @ c.T - c.square().sum(1) / 2
-            own = score.gather(1, found.labels[:, None])[:, 0]
-            other = score.scatter(1, found.labels[:, None], -torch.inf).amax(1)
-            assert (own >= found.lower).all() and (other <= found.upper).all()
+        x = normal(sized(50_000, 200), 24) + offset
+        for form in FORMATS: certified(x, x[:100].double() + .01, form)
 
 def test_more_numbers_than_32_bits_count():
     n = sized(2**25, 2000)                                           # on a GPU 2.7 billion numbers

@@ -3,6 +3,7 @@
 Without a GPU Triton's interpreter runs the kernels (conftest.py switches it on). What only a
 GPU can show is in on_gpu.py, what an engine does with them in test_pretend.py."""
 import json, os, re, subprocess, sys
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 import pytest, torch
@@ -15,11 +16,13 @@ if sys.platform != 'linux':
 
 triton = pytest.importorskip('triton')
 from clusterlearn import k_means
+from clusterlearn.kmeans.engines import triton_certificate
 from clusterlearn.kmeans.engines.fused import FusedEngine, has_fused
 from clusterlearn.kmeans.engines.launch import FORMATS, TRITON_NEEDED, launch, missing_for
-from clusterlearn.kmeans.engines.triton_search import (TritonSearch, certified_two, fused_two,
-    tile_sizes)
-from clusterlearn.kmeans.engines.triton_sums import add_in_order, atomic_sums, sorted_sums
+from clusterlearn.kmeans.engines.triton_certificate import Bounds, CertifiedSearch, settle
+from clusterlearn.kmeans.engines.triton_search import fused_two, tile_sizes
+from clusterlearn.kmeans.engines.triton_sums import (AtomicTotals, OrderedTotals, add_in_order,
+    atomic_sums, sorted_sums)
 from clusterlearn.kmeans.protocol import lloyd, make_problem
 from judge import forgy, same
 from tools.cells import settings as project
@@ -213,8 +216,12 @@ def test_inputs_are_not_changed():
     x = normal(50, 6)
     c, bias = ranks(x, x[:9])
     kept = [v.clone() for v in (x, c, bias)]
-    for form in forms: certified_two(x, c, bias, precision=form)
+    for form in forms: fused_two(x, c, bias, precision=form)
     assert all(torch.equal(a, b) for a, b in zip(kept, (x, c, bias)))
+    problem = make_problem(x)
+    kept = [v.clone() for v in (problem.mean, problem.squares, c.double())]
+    CertifiedSearch(problem)(c.double(), torch.empty(50, dtype=torch.int64, device=device))
+    assert all(torch.equal(a, b) for a, b in zip(kept, (problem.mean, problem.squares, c.double())))
 
 @pytest.mark.parametrize('change, says', [
     (dict(precision='half'), "precision='half': known are ieee"),
@@ -232,27 +239,45 @@ def test_bad_input_is_refused(change, says):
 
 #  The certificate
 
+def true_two(problem, centroids, rows=None):
+    "The nearest centroid of each point, and how much farther the second is, in float64"
+    x = problem.points if rows is None else problem.points[rows]
+    d = torch.cdist(x.double(), centroids, compute_mode='donot_use_mm_for_euclid_dist')
+    own, labels = d.min(1)                                      # of equal ones the lower index
+    return labels, d.scatter(1, labels[:, None], torch.inf).amin(1) - own
+
+def searched(problem, centroids, precision='exact', rows=None, losses=None):
+    "Labels are the nearest, margins never too large; the rows that each look left"
+    n, left = len(problem.points), []
+    labels = torch.full((n,), -1, device=device)
+    lost = problem.mean.new_zeros(len(centroids)) if losses is None else losses
+    bounds = Bounds(problem.mean.new_full((n,), -1), lost)
+    def watched(*args): left.append(settle(*args)); return left[-1]
+    with mock.patch.object(triton_certificate, 'settle', watched):
+        CertifiedSearch(problem, precision)(centroids, labels, rows, bounds)
+    want, margins = true_two(problem, centroids, rows)
+    at = slice(None) if rows is None else rows
+    assert torch.equal(labels[at], want)
+    found = bounds.used_up_at[at] - lost[want]
+    assert (found <= margins * (1 + 1e-12) + 1e-300).all() and not found.isnan().any()
+    if rows is not None:
+        others = torch.ones(n, dtype=torch.bool, device=device)
+        others[rows] = False
+        assert (labels[others] == -1).all() and (bounds.used_up_at[others] == -1).all()
+    return [rows.sort().values for rows in left], (found / margins).nanmean().item()
+
 @pytest.mark.parametrize('form', ['tf32', 'bf16', 'fp16'])
 def test_what_is_left_is_looked_at_again(form):
-    x = uniform(500, 16, random_state=0).to(device) + 5
-    c, bias = ranks(x, x[:100])
-    _, low = check(x, c, bias, precision=form)
-    _, both = check(x, c, bias, search=certified_two, precision=form)
-    _, ieee = check(x, c, bias)
-    assert low < both == ieee
+    problem = make_problem(uniform(500, 16, random_state=0).to(device) + 5)
+    centroids = problem.points[:100].double() + .01
+    (low, both), share = searched(problem, centroids, form)
+    (ieee,), _ = searched(problem, centroids, 'ieee')
+    assert 0 < len(low) and torch.equal(both, ieee) and .5 < share <= 1
     rows = torch.arange(490, 10, -3, device=device)
-    check(x, c, bias, search=certified_two, rows=rows, precision=form)
-
-def held(search, problem, centroids, rows=None):
-    "`Found` holds of the true scores, from centroids in float64; returns the share that leads"
-    found, c = search(centroids, rows), centroids - problem.mean
-    points = problem.points if rows is None else problem.points[rows]
-    score = (points.double() - problem.mean) @ c.T - c.square().sum(1) / 2
-    own = score.gather(1, found.labels[:, None])[:, 0]
-    other = score.scatter(1, found.labels[:, None], -torch.inf).amax(1)
-    assert found.lower.dtype == found.upper.dtype == torch.float64
-    assert (own >= found.lower).all() and (other <= found.upper).all()
-    return (found.lower > found.upper).double().mean().item()
+    (some, rest), _ = searched(problem, centroids, form, rows, torch.arange(100.).to(problem.mean))
+    assert torch.equal(some, low[torch.isin(low, rows)])
+    assert torch.equal(rest, both[torch.isin(both, rows)])
+    assert searched(problem, centroids, form, rows[:0])[0][0].shape == (0,)
 
 @settings(max_examples=15, deadline=None)
 @given(seed=seeds, n=st.integers(1, 120), d=st.integers(1, 40), k=st.integers(1, 60),
@@ -261,36 +286,45 @@ def held(search, problem, centroids, rows=None):
 def test_what_is_found_holds_for_centroids_in_float64(seed, n, d, k, form, offset, dtype):
     problem = make_problem((3 * normal(n, d, seed=seed) + min(offset, 6e4)).to(dtype))
     points = problem.points.double()
-    centroids = points[torch.arange(k) % n] + .1 * normal(k, d, seed=seed + 1).double()
-    held(TritonSearch(problem, form), problem, centroids)
+    searched(problem, points[torch.arange(k) % n] + .1 * normal(k, d, seed=seed + 1).double(), form)
 
 @pytest.mark.parametrize('offset', [0., 1e4])
 def test_search_shifts_far_data(offset):
     x = uniform(400, 8, random_state=0).to(device) - .5 + offset
     problem = make_problem(x)
-    search = TritonSearch(problem)
-    assert (search.shift is None) == (offset == 0)
+    assert (CertifiedSearch(problem).shift is None) == (offset == 0)
     rows = torch.arange(399, 3, -2, device=device)
-    assert held(search, problem, x[:30].double()) > .9
-    assert held(search, problem, x[:30].double(), rows) > .9
+    for some in (None, rows):
+        (low, _), _ = searched(problem, x[:30].double(), rows=some)
+        assert len(low) < .1 * len(x if some is None else rows)
     _, plain = check(x, *ranks(x, x[:30]), precision='fp16')
     assert plain < .1 if offset else plain > .9
 
-def test_the_rounding_of_squares_is_in_the_bound():
-    "All else vanishes here: the point is zero, the biases are, and best and second are equal"
-    x = torch.tensor([[0., 0.], [1000., 0.], [-997., 0.], [1., 900.], [1., -900.]], device=device)
-    problem = make_problem(x)
-    m, rows = problem.mean, torch.zeros(1, dtype=torch.int64, device=device)
-    found = TritonSearch(problem, 'ieee')(torch.stack([m, -m]), rows)
-    assert found.upper - found.lower >= problem.squares[0] * 2.**-24
+def test_coinciding_centroids_are_left_to_differences():
+    problem = make_problem(uniform(300, 8, random_state=0).to(device))
+    left, _ = searched(problem, problem.points[:9].double().repeat(2, 1))
+    assert [len(rows) for rows in left] == [300, 300]
+
+def settled(best, second, err, squares, **options):
+    "Labels of four points, 9 where nothing was written, and the rows that are left"
+    labels = torch.full((4,), 9, device=device)
+    fill = lambda v: torch.as_tensor(v, dtype=torch.float32).to(device).expand(4).contiguous()
+    found = torch.tensor([3, 1, 2, 0], device=device), *map(fill, (best, second, err))
+    left = settle(found, fill(squares), labels, **options)
+    return labels.tolist(), sorted(left.tolist())
+
+def test_a_lead_beyond_twice_the_bound_is_proven_and_no_other():
+    lead = [2., 2.01, 1.9, torch.inf]
+    assert settled(lead, 0., 1., 0.) == ([9, 1, 9, 0], [0, 2])
+    assert settled(lead, 0., 0., 2.**24) == ([9, 1, 9, 0], [0, 2])     # squares are rounded, too
+    assert settled(lead, 0., .5, 2.**23) == ([9, 1, 9, 0], [0, 2])
+    assert settled(0., 0., [0., torch.inf, 0., 1.], 1.) == ([9] * 4, [0, 1, 2, 3])
+    assert settled(1., -torch.inf, [0., torch.inf, 1., 0.], 1.)[1] == [1]    # one centroid
 
 def test_without_a_certificate_leads_count_as_they_are():
-    x = uniform(400, 6, random_state=0).to(device)
-    problem = make_problem(torch.cat([x, 1e30 * x[:1]]))
-    found = TritonSearch(make_problem(x), 'bf16', certified=False)(x[:9].double())
-    assert (found.lower > found.upper).double().mean() > .99 and found.lower.isfinite().all()
-    far = TritonSearch(problem, 'bf16', certified=False)(problem.points[:9].double())
-    assert not (far.lower > far.upper)[-1]                            # what overflows is no answer
+    assert settled([0., 1e-9, -1., 1.], 0., 1e3, 1e9, certified=False) == ([9, 1, 9, 0], [0, 2])
+    far = settled(0., 0., torch.inf, 1., certified=False)             # what overflows is no answer
+    assert far == ([9] * 4, [0, 1, 2, 3])
 
 #  Sums
 
@@ -323,6 +357,35 @@ def test_what_is_there_is_added_to():
     sums = torch.ones(9, 4, device=device).double()
     add_in_order(sums, labels, x)
     assert_close(sums, 1 + sorted_sums(x, labels, 9)[0], rtol=1e-15, atol=0)
+
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, n=st.integers(1, 400), d=st.integers(1, 150), k=st.integers(1, 20),
+       share=st.sampled_from([0., .01, .5, 1.]), weighted=st.booleans(), merged=st.booleans())
+def test_totals_follow_the_labels(seed, n, d, k, share, weighted, merged):
+    "Twice from scratch and twice by what changed: sums, counts, points; empty clusters are zero"
+    x, g = normal(n, d, seed=seed), torch.Generator().manual_seed(seed)
+    w = (torch.rand(n, generator=g) * (torch.rand(n, generator=g) > .3)).to(device)
+    w[0] = 1.                                                         # not all may be zero
+    times = torch.randint(1, 9, (n,), generator=g).to(device)
+    problem = make_problem(x, w if weighted else None)
+    if merged: problem = replace(problem, multiplicity=times)
+    old = torch.randint(k, (n,), generator=g).to(device)
+    new = torch.where(torch.rand(n, generator=g).to(device) < share, (old + 1) % k, old)
+    for kind in (AtomicTotals, OrderedTotals):
+        totals, before = kind(problem, k), None
+        for labels in (old, new):
+            changed = torch.ones_like(old) if before is None else labels != before
+            moved = totals.follow(before, labels)
+            assert moved == (changed * (times if merged else 1)).sum()
+            member = torch.nn.functional.one_hot(labels, k).double()
+            there = (member * (w > 0)[:, None] if weighted else member).sum(0) > 0
+            if weighted: member *= w.double()[:, None]
+            sums, counts, n_empty = totals.read()
+            assert_close(sums, member.T @ x.double(), rtol=1e-12, atol=1e-10)
+            assert_close(counts, member.sum(0), rtol=1e-12, atol=1e-12)
+            assert n_empty == k - there.sum()
+            assert not sums[~there].any() and not counts[~there].any()
+            before = labels
 
 def test_sums_refuse_bad_labels():
     x = normal(4, 2)
@@ -451,6 +514,8 @@ def test_tile_sizes_fit():
         for form in forms:
             for shared in (227, 163, 99, 64):
                 t = tile_sizes(d, form, shared * 1024)
+                few = tile_sizes(d, form, shared * 1024, k=20)
+                assert few == t | dict(BK=min(32, t['BK']), num_stages=few['num_stages'])
                 assert all(v & (v - 1) == 0 for n, v in t.items() if n != 'num_stages')
                 assert min(t['BN'], t['BK'], t['BD']) >= 16 and 1 <= t['num_stages'] <= 3
                 size = 2 if form in ('fp16', 'bf16') else 4
@@ -483,7 +548,7 @@ import re, torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from clusterlearn.kmeans.engines.launch import launch
-from clusterlearn.kmeans.engines import triton_kernels, triton_search, triton_sums
+from clusterlearn.kmeans.engines import triton_certificate, triton_search, triton_sums
 def kind(v):
     short = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32",
              torch.float64: "fp64", torch.int64: "i64"}
@@ -514,7 +579,7 @@ def started(code, folder):
     return {name: (int(atomics), set(free)) for name, atomics, *free in map(str.split, lines)}
 
 def test_what_is_started_compiles_and_varies_without_new_code(tmp_path):
-    "One column, strides of one, float64 points: constants to Triton. Sums: only one has atomics"
+    "One column, strides of one, float64 points: constants to Triton. Who adds by atomics?"
     found = started('''
 one, c, bias = there(40, 1, dtype=torch.float64), there(3, 1), there(3)
 some = torch.arange(9).as_subclass(There)
@@ -522,8 +587,13 @@ triton_search.fused_two(one, c, bias, some, precision="fp16", shift=there(1), sc
 triton_search.fused_two(there(40, 20), there(3, 20), bias, precision="bf16")
 labels = torch.arange(40).as_subclass(There) % 3
 for f in triton_sums.sorted_sums, triton_sums.atomic_sums: f(there(40, 20), labels, 3, there(40))
+x, w, k, wide = there(40, 20), there(40), there(3).double(), there(3, 20).double()
+triton_sums._follow(x, w, labels, labels, labels, wide, k, k)
+settled = triton_certificate.Bounds(there(40).double(), k)
+for rows, bounds in (None, None), (labels, settled):
+    triton_certificate.settle((labels, w, w, w), w, labels, rows, bounds)
 ''', tmp_path)
-    two, centroids, slices, atomic = (found[f'_{n}_kernel'] for n in
-                                      ('two', 'centroid', 'slice', 'atomic'))
+    two, centroids, slices, follow, settle = (found[f'_{n}_kernel'] for n in
+        ('two', 'centroid', 'slice', 'follow', 'settle'))
     assert two == (0, {'n', 'k'}) and centroids == (0, {'k'})
-    assert slices[0] == 0 and atomic[0] > 0 and atomic[1] == {'n'}
+    assert slices[0] == 0 and follow[0] > 0 and follow[1] == {'n'} and settle == (1, {'n'})

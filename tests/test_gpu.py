@@ -40,7 +40,8 @@ def test_dry_run_and_resume(tmp_path):
     assert {f.__name__ for f in on_device} <= cases and 'pytest' in cases
     runs = [r['ways'] for r in records if r['case'].startswith('run')]
     assert len(runs) == 3 and all(ways['exact']['wrong'] == 0 for ways in runs)
-    assert any("('fp16', 16): (" in r.get('line', '') for r in records)
+    assert next(r for r in records if r['case'] == 'fp16 16')['tiles']['BD'] == 16
+    assert [len(r['calls']) for r in records if r['step'] == 'first' and 'calls' in r] == [3] * 3
     assert 'tests: end after' in said and '100.000 % proven' in said
     kept = [r for r in records if r['step'] != 'course']              # as if it had been cut off
     out.write_text(json.dumps(dict(records=kept)))

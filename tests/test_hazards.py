@@ -428,6 +428,7 @@ def test_same_bits_every_time(name):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+@pytest.mark.parametrize('engine', ['auto'], indirect=True)
 @pytest.mark.parametrize('deterministic', [False, True])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_cuda_gives_the_same_labels(dtype, deterministic):

@@ -51,7 +51,7 @@ ENGINES = {"auto": "clusterlearn.kmeans.engines.auto:AutoEngine",
            "small": "clusterlearn.kmeans.engines.small:SmallEngine",
            "tensor": "clusterlearn.kmeans.engines.tensor:TensorEngine",
            "compiled": "clusterlearn.kmeans.engines.compiled:CompiledEngine",
-           "fused": "clusterlearn.kmeans.engines.fused:FusedEngine"}
+           "fused": "clusterlearn.kmeans.engines.fused:fused_engine"}
 
 # %% ../../nbs/26_kmeans_lloyd.ipynb #8f3b1a90
 class _Watch: # The loop's callback: tells the user's and moves the bar

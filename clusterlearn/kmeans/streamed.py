@@ -16,7 +16,7 @@ import torch
 from ..batches import Batches, as_batches
 from ..checks import as_count, as_generator, check_n_clusters, without_autocast
 from .empty import _farthest, refill_error
-from .engines.auto import TIER, can_compile, load_compiled
+from .engines.auto import TIER, can_compile
 from .engines.streamed import (Column, Reservoir, StreamedEngine,
                                                   measure_batches)
 from .lloyd import _check_choices, _watched, k_means
@@ -138,9 +138,9 @@ def _check_labels_out(path): # A `Path`, or None
 def _engine(problem, k): # Compiled code if it is ready, or worth its cost
     x = problem.sample.points[:1].contiguous()
     work = len(problem.points) * x.shape[1] * k
-    ready = x.dtype in TIER.compiled or work >= (2**30 if TIER.is_cached() else 2**32)
+    ready = TIER.is_ready(x) or work >= (2**30 if TIER.is_cached() else 2**32)
     if not can_compile(x) or not ready: return StreamedEngine
-    if x.dtype not in TIER.compiled and not load_compiled(x.dtype): return StreamedEngine
+    if not TIER.prepare(x): return StreamedEngine
     from clusterlearn.kmeans.engines.swept import SweptEngine
     return SweptEngine
 

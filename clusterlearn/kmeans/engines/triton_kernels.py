@@ -127,19 +127,17 @@ def _top(label, best, k, GROUP: tl.constexpr): # The best, the first of its grou
 
 # %% ../../../nbs/73b_kmeans_triton_kernels.ipynb #871060ca
 @partial(jit, do_not_specialize=["n", "k"])
-def _two_kernel(x, rows, places, shift, c, bias, largest, facts, labels, best_out, second_out,
+def _two_kernel(x, rows, shift, c, bias, largest, facts, labels, best_out, second_out,
                 err_out, n, k, d, step_n, step_d, width, scale, back, FORM: tl.constexpr,
-                ROWS: tl.constexpr, PLACES: tl.constexpr, SHIFT: tl.constexpr,
+                ROWS: tl.constexpr, SHIFT: tl.constexpr,
                 WHOLE: tl.constexpr, BY_HAND: tl.constexpr, GROUP: tl.constexpr,
                 BN: tl.constexpr, BK: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr):
-    # IN x, rows, places, shift, c, bias, largest, facts; OUT labels, best_out, second_out, err_out
+    # IN x, rows, shift, c, bias, largest, facts; OUT labels, best_out, second_out, err_out
     i = tl.program_id(0).to(tl.int64) * BN + tl.arange(0, BN)
     live = i < n
-    row, place = i, i
+    row = i
     if ROWS:
         row = tl.load(rows + i, live, 0)
-    if PLACES:
-        place = tl.load(places + i, live, 0)
     at, factor, col = x + row * step_n, back, tl.arange(0, BD)
     if FORM == "fp16":
         factor = back * _power(-_exponent(tl.load(largest)))
@@ -181,10 +179,10 @@ def _two_kernel(x, rows, places, shift, c, bias, largest, facts, labels, best_ou
     kept = tl.sqrt(kept2 + d * 2.0 ** -126)
     err = per_lost * tl.sqrt(lost2 + d * 2.0 ** -126) + per_kept * kept + rest
     sure = (kept < limit) & (tl.abs(best) < float("inf")) & (second < float("inf"))
-    tl.store(labels + place, label.to(tl.int64), live)
-    tl.store(best_out + place, tl.where(sure, best, 0), live)
-    tl.store(second_out + place, tl.where(sure, second, 0), live)
-    tl.store(err_out + place, tl.where(sure, err, float("inf")), live)
+    tl.store(labels + i, label.to(tl.int64), live)
+    tl.store(best_out + i, tl.where(sure, best, 0), live)
+    tl.store(second_out + i, tl.where(sure, second, 0), live)
+    tl.store(err_out + i, tl.where(sure, err, float("inf")), live)
 
 # %% ../../../nbs/73b_kmeans_triton_kernels.ipynb #9990a3de
 class Prepared(NamedTuple):
@@ -226,15 +224,14 @@ def two_best(
     shift:Tensor|None, # Subtracted from the points, shape (d,), float32 or float64
     scale:float, # Power of two for the points; 1 but in fp16
     rows:Tensor|None, # Only these points, shape (m,); None for all
-    places:Tensor|None, # Where their results go, shape (m,); None: in order
     out:tuple, # Labels, best, second and err, which are written
 ):
     "Start the kernel: fills `out` for each of the rows."
     m, (_, d) = len(x) if rows is None else len(rows), x.shape
     width = prepared.narrow.shape[1]
     launch(_two_kernel, (-(-m // tiles["BN"]),), x, x, x if rows is None else rows.contiguous(),
-           x if places is None else places, x if shift is None else shift, *prepared, *out,
+           x if shift is None else shift, *prepared, *out,
            m, k, d, *x.stride(), width, scale, 1 / scale, FORM=precision,
-           ROWS=rows is not None, PLACES=places is not None, SHIFT=shift is not None,
+           ROWS=rows is not None, SHIFT=shift is not None,
            WHOLE=width == tiles["BD"], BY_HAND=INTERPRETED, GROUP=_group(k),
            BT=tiles["BD"] if INTERPRETED else 16, **tiles)
