@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..checks import as_points
 from .lloyd import Space
-from .protocol import (Iteration, KMeansResult, Problem, inertia_of, keep_empty,
-                                          make_problem, pieces, _inertia_by_differences)
+from .protocol import (KMeansResult, Problem, keep_empty, lloyd, make_problem,
+                                          next_centroids, pieces, _inertia_by_differences)
 
 # %% ../../nbs/29_kmeans_cosine.ipynb #218fb99e
 def unit_rows(
@@ -70,21 +70,8 @@ def spherical_start(
     return unit_rows(c, "init")
 
 # %% ../../nbs/29_kmeans_cosine.ipynb #179aa8ca
-def _new_directions(problem, engine, totals, refill): # The normalised means
-    sums, counts, n_empty = totals
-    old, means = engine.centroids, sums / torch.where(counts > 0, counts, 1.)[:, None]
-    if n_empty: means = refill(problem.given, problem.given_weights, problem.expand(engine.labels),
-                               old.clone(), sums.clone(), counts.clone())
-    if means.shape != old.shape:
-        raise ValueError(f"empty: the function gave centroids of shape {tuple(means.shape)}, "
-                         f"needed is {tuple(old.shape)}")
-    return _directions(means.to(old), old)
-
-# %% ../../nbs/29_kmeans_cosine.ipynb #29a17000
-def _noted(problem, before, after, totals, change): # The `Iteration` that took `before` to `after`
-    cost, shift = torch.stack([inertia_of(problem, before, totals.sums, totals.counts) / 2,
-                               (after - before).square().sum()]).tolist()
-    return Iteration(max(0., cost), shift, *map(int, change), int(totals.n_empty))
+def _next_directions(problem, engine, totals, refill): # The normalised means
+    return _directions(next_centroids(problem, engine, totals, refill), engine.centroids)
 
 # %% ../../nbs/29_kmeans_cosine.ipynb #a2476749
 def spherical_lloyd(
@@ -96,29 +83,17 @@ def spherical_lloyd(
     callback=None, # Called after each update: (iteration, centroids, labels); True ends the run
 )->KMeansResult: # Its inertia is the sum of 1 - cos, by weight
     "`lloyd` on the sphere: each update ends with a division by the length."
-    history, converged = [], False
-    for n in range(max_iter):
-        change, before, totals = engine.assign(), engine.centroids, engine.totals()
-        converged = n > 0 and change.n_changed == 0
-        after = before if converged else _new_directions(problem, engine, totals, refill)
-        history.append(_noted(problem, before, after, totals, change))
-        if converged: break
-        converged = 0 < tol and history[-1].shift <= tol
-        engine.update(after)
-        if callback is not None and callback(history[-1], after.clone(),
-                                             problem.expand(engine.labels)):
-            converged = False
-            break
-        if converged: break
-    return _finish(problem, engine, history, converged)
+    def halved(i): return i._replace(inertia=i.inertia / 2)       # 1 - cos is half a square
+    def told(i, c, labels): return callback(halved(i), c, labels)
+    r = lloyd(problem, engine, max_iter=max_iter, tol=tol, refill=refill,
+              callback=callback and told, update=_next_directions)
+    return _by_directions(problem, engine, r._replace(history=[halved(i) for i in r.history]))
 
 # %% ../../nbs/29_kmeans_cosine.ipynb #769f4198
-def _finish(problem, engine, history, converged): # Labels by the directions of what is returned
-    c = engine.centroids.to(problem.given.dtype)
-    engine.update(unit_rows(c))
+def _by_directions(problem, engine, r): # The same centroids, labels and inertia by their directions
+    engine.update(unit_rows(r.centroids))
     engine.assign()
-    inertia = _inertia_by_differences(problem, engine) / 2        # 1 - cos is half a square
-    return KMeansResult(c, problem.expand(engine.labels), inertia, len(history), converged, history,
-                        engine.name)
+    inertia = _inertia_by_differences(problem, engine) / 2
+    return r._replace(labels=problem.expand(engine.labels), inertia=inertia)
 
 SPHERE = Space(spherical_problem, spherical_start, spherical_lloyd)

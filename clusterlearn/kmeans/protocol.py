@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Problem', 'pieces', 'scale_of', 'work_dtype', 'make_problem', 'Change', 'Totals', 'Engine', 'PlainEngine',
-           'Iteration', 'KMeansResult', 'inertia_of', 'History', 'keep_empty', 'lloyd']
+           'Iteration', 'KMeansResult', 'inertia_of', 'History', 'keep_empty', 'next_centroids', 'lloyd']
 
 # %% ../../nbs/25_kmeans_protocol.ipynb #9111c730
 from dataclasses import dataclass
@@ -217,7 +217,8 @@ def keep_empty(x, weights, labels, centroids, sums, counts):
     return torch.where(counts[:, None] > 0, sums / counts[:, None], centroids)
 
 # %% ../../nbs/25_kmeans_protocol.ipynb #d30f2270
-def _new_centroids(problem, engine, totals, refill): # In the problem's scale
+def next_centroids(problem, engine, totals, refill):
+    "The means of the clusters, shape (k, d), in the problem's scale; `refill` for empty ones."
     sums, counts, n_empty = totals
     if not n_empty: return sums / counts[:, None]
     new = refill(problem.given, problem.given_weights, problem.expand(engine.labels),
@@ -249,13 +250,14 @@ def lloyd(
     tol:float=0., # Stop at a squared shift of `tol` or less, in the caller's units; 0: at rest
     refill=keep_empty, # New centroids when a cluster is empty; called as `keep_empty` is
     callback=None, # Called after each update: (iteration, centroids, labels); True ends the run
+    update=next_centroids, # Where the centroids go; called as `next_centroids` is
 )->KMeansResult:
     "Lloyd's iteration (1982) with any engine; labels are those of `PlainEngine`."
     history, scale, converged = History(problem, engine.centroids), problem.scale, False
     for n in range(max_iter):
         change, before, totals = engine.assign(), engine.centroids, engine.totals()
         converged = n > 0 and change.n_changed == 0
-        after = before if converged else _new_centroids(problem, engine, totals, refill)
+        after = before if converged else update(problem, engine, totals, refill)
         history.add(before, totals, after, change)
         if converged: break
         converged = tol > 0 and (after - before).square().sum().item() <= tol * scale * scale
