@@ -80,7 +80,7 @@ def test_equal_rows_are_merged_there_too(gpu):
 @pytest.fixture
 def tier(monkeypatch, tmp_path):
     "As in a process that has not run k_means on a GPU, on a machine that never compiled for it"
-    fresh = replace(auto.FUSED_TIER, spent=0., runs=0, compiled=set(), failed=False)
+    fresh = replace(auto.FUSED_TIER, spent=0., runs=0, compiled=set(), failed=False, on_disk=None)
     monkeypatch.setattr(auto, 'FUSED_TIER', fresh)
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     return fresh
@@ -102,6 +102,7 @@ def test_kernels_serve_when_their_price_is_earned(gpu, tier, tmp_path):
     assert got() == ('tensor', False)                             # not the price of a compiler yet
     (tmp_path/'a').mkdir()
     (tmp_path/'a'/'_two_kernel.json').touch()
+    tier.on_disk = None                                           # as in a new process
     assert got() == ('fused', True) and tier.compiled == {(torch.float32, 5)}
     assert got() == ('fused', True)
     tier.compiled.clear()

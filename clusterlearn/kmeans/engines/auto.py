@@ -63,16 +63,25 @@ def can_compile(x)->bool:
             and x.is_contiguous() and len(x) < 2**32 and x.shape[1] <= 256)
 
 # %% ../../../nbs/72_kmeans_auto.ipynb #23267550
+@dataclass
 class FusedTier(KMeansTier):
     "The fused engine: Triton compiles for each dtype and number of columns"
+    on_disk:bool|None=None # Is machine code there? Looked up once, since the folder may be large
+
     def kind(self, x): return x.dtype, x.shape[1]
     def few(self, x): return x[:32]
     def engine(self):
         from clusterlearn.kmeans.engines.fused import FusedEngine
         return FusedEngine
 
-    def cache(self): return Path(os.environ.get("TRITON_CACHE_DIR") or Path.home()/".triton/cache")
-    def is_cached(self): return any(self.cache().glob(f"*/{self.kernel}.json"))
+    def cache(self):
+        home = Path(os.environ.get("TRITON_HOME") or "~").expanduser()
+        return Path(os.environ.get("TRITON_CACHE_DIR") or home/".triton/cache")
+
+    def is_cached(self):
+        if self.on_disk is None:
+            self.on_disk = any(self.cache().glob(f"*/{self.kernel}.json"))
+        return self.on_disk
 
     def pays(self, seconds=0.): # Numba may be switched off, and this is Triton
         paid = self.spent + seconds
