@@ -175,7 +175,7 @@ def as_weights(
 )->Tensor|None: # The weights as they were given, in float64 on the device of `x`; or None
     "Check the weights of points; `ValueError` or `TypeError` names what is wrong."
     if sample_weight is None: return None
-    w = as_tensor(sample_weight, "sample_weight").to(x.device, torch.float64)
+    w = as_tensor(sample_weight, "sample_weight").to(x.device, torch.float64).contiguous()
     if w.shape != (len(x),):
         raise ValueError(f"sample_weight has shape {tuple(w.shape)}, needed is ({len(x)},)")
     bad = ~(w.isfinite() & (w >= 0))

@@ -4,6 +4,7 @@ Functions without arguments, by asserts alone, so that `python -m benchmarks gpu
 machine without pytest; test_gpu.py hands them to pytest. The most telling come first. Where there
 is no GPU they are tiny, and Triton's interpreter runs them. Each combination of format, shape and
 dtype is a kernel of its own, which takes a second to compile: so not all are combined."""
+from dataclasses import replace
 from unittest import mock
 import torch
 
@@ -58,6 +59,7 @@ def certified(x, centroids, form):
         assert torch.equal(labels[at], two.indices[:, 0])
         own, other = two.values.clamp(min=0).sqrt().unbind(1)
         assert (bounds.used_up_at[at] <= (other - own) * (1 + 1e-9) + 1e-9).all()
+        assert bounds.used_up_at[at].sum() > .5 * (other - own).sum()
 
 def test_the_kernels_run_here(): assert missing_for(torch.empty(0, device=device)) == ''
 
@@ -67,7 +69,7 @@ def test_large():
     for form in FORMATS:
         certified(x, x[:k].double() + .01, form)
         share = check(x, *ranked(x, x[:k]), precision=form)
-        assert share > .8 or form == 'bf16', (form, share)
+        assert share > (.6 if form == 'bf16' else .8), (form, share)
 
 def test_tensor_cores_stay_below_the_bound():
     "The adversary: a one, then products that lose nearly all they have when they are cut off"
@@ -95,7 +97,7 @@ def test_labels_are_the_processors():
             assert abs(r.inertia / want.inertia - 1) < 1e-9
 
 def test_bounds_change_no_label():
-    "The engine keeps them where a search is dear; here once with and once without"
+    "The engine keeps them where a search is costly; here once with and once without"
     n, options, runs = sized(200_000, 400), dict(tol=0, max_iter=sized(40, 6), engine='fused'), []
     x = normal(n, 32) + 2 * normal(20, 32, seed=1)[torch.arange(n, device=device) % 20]
     for pay in (0, 2**60):
@@ -140,8 +142,14 @@ def test_more_numbers_than_32_bits_count():
     check(x, c, bias, shift, rows, precision='fp16')
     whole, part = (fused_two(x, c, bias, r, precision='fp16', shift=shift) for r in (None, rows))
     assert torch.equal(whole[0][-1000:], part[0])
-    sums, _ = sorted_sums(x, (torch.arange(n, device=device) >= n - 1000).long(), 2)
-    close(sums[1], x[-1000:].double().sum(0))
+    labels = (torch.arange(n, device=device) >= n - 1000).long()
+    for f in (sorted_sums, atomic_sums): close(f(x, labels, 2)[0][1], x[-1000:].double().sum(0))
+    search = CertifiedSearch(make_problem(x[-1000:]), 'fp16')
+    search.problem = replace(search.problem, points=x, squares=x.new_zeros(n).float())
+    search.problem.squares[-1000:] = (x[-1000:].double() - search.problem.mean).square().sum(1)
+    search(x[-50:].double(), labels, rows)
+    d2 = torch.cdist(x[-1000:].double(), x[-50:].double())
+    assert torch.equal(labels[-1000:], d2.argmin(1)) and not labels[:-1000].any()
 
 def test_fast_is_near():
     n, k = sized((50_000, 100), (150, 7))

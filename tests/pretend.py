@@ -55,7 +55,8 @@ class PretendGPU(TorchFunctionMode):
 
     def __enter__(self):
         Pretend.gpu = self
-        properties = types.SimpleNamespace(shared_memory_per_block_optin=227 * 1024, major=9)
+        properties = types.SimpleNamespace(shared_memory_per_block_optin=227 * 1024, major=9,
+                                           minor=0)
         self.patches = contextlib.ExitStack()
         for f, g in (('device_of', lambda x: contextlib.nullcontext()),
                      ('get_device_properties', lambda d: properties)):

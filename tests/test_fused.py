@@ -342,6 +342,40 @@ def test_sums_are_the_direct_ones(seed, n, d, k, piece, weighted, skew):
         assert_close(sums, member.T @ x.double(), rtol=1e-12, atol=1e-12)
         assert_close(counts, member.sum(0), rtol=1e-12, atol=1e-12)
 
+def test_strides_of_labels_weights_and_rows():
+    "Every second entry of a longer vector, as a column of a table is"
+    x, w = normal(60, 5), normal(120).abs()[::2]
+    labels = (torch.arange(120, device=device) % 4)[::2]
+    for f in (sorted_sums, atomic_sums):
+        for one, other in zip(f(x, labels, 4, w), f(x, labels.contiguous(), 4, w.contiguous())):
+            assert_close(one, other)
+    problem, rows = make_problem(x), torch.arange(60, device=device)[::3]
+    searched(problem, x[:9].double(), rows=rows)
+    for kind in ('fused', 'plain', 'tensor'):
+        column = normal(60, 2).abs().double()[:, 0]
+        r = k_means(x, 4, init=x[:4], engine=kind, sample_weight=column)
+        plain = k_means(x, 4, init=x[:4], engine='plain', sample_weight=column.clone())
+        assert torch.equal(r.labels, plain.labels) and abs(r.inertia / plain.inertia - 1) < 1e-9
+
+@pytest.mark.parametrize('m', [5, 6, 7, 8])
+def test_every_tensor_begins_where_16_bytes_do(m):
+    "Else Triton compiles anew, in the middle of a run"
+    x, k = normal(40, 6), 5
+    problem, start, offsets = make_problem(x), launch.start, set()
+    rows = torch.arange(m, device=device)
+    def watched(kernel, grid, args, options):
+        offsets.update(v.data_ptr() % 16 for v in args if torch.is_tensor(v) and v.numel())
+        start(kernel, grid, args, options)
+    with mock.patch.object(launch, 'start', watched):
+        engine = FusedEngine(problem, x[:k].double())
+        engine.assign()
+        labels = engine.labels.clone()
+        bounds = Bounds(problem.mean.new_zeros(40), problem.mean.new_zeros(k))
+        CertifiedSearch(problem)(x[:k].double(), labels, rows, bounds)
+        engine.update(x[1:k + 1].double())
+        engine.assign()
+    assert offsets == {0}
+
 def test_sorted_sums_have_the_same_bits_each_time():
     "And those of a sum in the order of the points, whatever the pieces do"
     x, w = 1e3 * normal(2000, 33), normal(2000, seed=1).abs()
@@ -579,7 +613,7 @@ def started(code, folder):
     return {name: (int(atomics), set(free)) for name, atomics, *free in map(str.split, lines)}
 
 def test_what_is_started_compiles_and_varies_without_new_code(tmp_path):
-    "One column, strides of one, float64 points: constants to Triton. Who adds by atomics?"
+    "One column, strides of one, float64 points: constants to Triton. Where are atomic additions?"
     found = started('''
 one, c, bias = there(40, 1, dtype=torch.float64), there(3, 1), there(3)
 some = torch.arange(9).as_subclass(There)

@@ -45,7 +45,7 @@ class RunningTotals:
     def __init__(self, problem, k, add=add_rows):
         self.problem, self.add = problem, add
         self.sums = problem.mean.new_zeros(k, problem.points.shape[1])
-        self.counts, self.members = problem.mean.new_zeros(2, k)
+        self.counts, self.members = problem.mean.new_zeros(k), problem.mean.new_zeros(k)
 
     def _tally(self, counts, labels, amounts, sign): # A GPU would wait for bincount
         if amounts is None: amounts = counts.new_ones(labels.shape)

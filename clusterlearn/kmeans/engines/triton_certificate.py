@@ -66,6 +66,7 @@ def settle(
 )->Tensor: # The rows that are left, in any order, int64
     "Write the labels that their scores prove; which ones do not?"
     m, (used_up_at, lost) = len(found[0]), bounds or (squares, squares)
+    rows = None if rows is None else rows.contiguous()
     left, n_left = torch.empty_like(found[0]), labels.new_zeros(1)
     if m:
         launch(_settle_kernel, (-(-m // 512),), squares, labels if rows is None else rows, *found,

@@ -88,7 +88,8 @@ def fused_two(
 def _look(x, c, bias, rows, precision, shift, scale, tiles=None): # Unchecked
     m = len(x) if rows is None else len(rows)
     labels = torch.empty(m, dtype=torch.int64, device=x.device)
-    out = labels, *torch.empty(3, m, device=x.device).unbind()
+    wide = -(-m // 4) * 4   # Triton compiles anew for a tensor that does not begin at 16 bytes
+    out = labels, *torch.empty(3, wide, device=x.device)[:, :m].unbind()
     if not m: return out
     tiles = tiles or _tiles_for(x, len(c), precision, m)
     two_best(x, len(c), prepare(c, bias, precision, tiles), precision, tiles, shift,

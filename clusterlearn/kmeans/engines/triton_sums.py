@@ -47,7 +47,7 @@ def _slice_sums(x, weights, order, begins, ends): # Sums of x[order[begin:end]],
     return out
 
 # %% ../../../nbs/74_kmeans_triton_sums.ipynb #aa376ba8
-def _check_sums(x, labels, n_clusters, weights):
+def _check_sums(x, labels, n_clusters, weights): # Labels and weights as kernels read them
     if labels.shape != x.shape[:1] or labels.dtype != torch.int64:
         raise ValueError(f"labels is {labels.dtype} of shape {tuple(labels.shape)}, needed is "
                          f"int64 of shape ({len(x)},)")
@@ -57,6 +57,7 @@ def _check_sums(x, labels, n_clusters, weights):
     if weights is not None and weights.shape != x.shape[:1]:
         raise ValueError(f"weights has shape {tuple(weights.shape)}, needed is ({len(x)},)")
     if why := missing_for(x): raise ValueError(f"x cannot be added up by kernels: {why}")
+    return labels.contiguous(), None if weights is None else weights.contiguous()
 
 def _pieces(counts, piece): # Begin and end of each piece of a cluster; first and last piece of each
     many = (counts + piece - 1) // piece
@@ -75,7 +76,7 @@ def sorted_sums(
     *, piece:int=1024, # Points that one program adds up at most
 )->tuple[Tensor, Tensor]: # Sums (n_clusters, d) and counts (n_clusters,), both float64
     "Sum of each cluster's points and of their weights; bit for bit the same at every run."
-    _check_sums(x, labels, n_clusters, weights)
+    labels, weights = _check_sums(x, labels, n_clusters, weights)
     return _sorted_sums(x, labels, n_clusters, weights, piece)
 
 def _sorted_sums(x, labels, n_clusters, weights=None, piece=1024): # Unchecked
@@ -165,9 +166,9 @@ def atomic_sums(
     weights:Tensor|None=None, # A weight for each point, shape (n,)
 )->tuple[Tensor, Tensor]: # Sums (n_clusters, d) and counts (n_clusters,), both float64
     "Sum of each cluster's points and of their weights, by atomic additions, in any order."
-    _check_sums(x, labels, n_clusters, weights)
+    labels, weights = _check_sums(x, labels, n_clusters, weights)
     sums = x.new_zeros(n_clusters, x.shape[1], dtype=torch.float64)
-    counts, members = sums.new_zeros(2, n_clusters)
+    counts, members = sums.new_zeros(n_clusters), sums.new_zeros(n_clusters)
     _follow(x, weights, None, None, labels, sums, counts, members)
     return sums, counts
 
