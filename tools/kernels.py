@@ -23,7 +23,7 @@ launcher = [sys.executable, '-m', 'ipykernel_launcher']
 def nursery(sock):
     "Import, say so, and fork for each request from `sock` until it is closed"
     os.environ.setdefault('MPLBACKEND', 'module://matplotlib_inline.backend_inline')  # as ipykernel
-    os.environ['JE_ARROW_MALLOC_CONF'] = 'background_thread:false'  # pyarrow's, which pandas imports
+    os.environ['JE_ARROW_MALLOC_CONF'] = 'background_thread:false'  # pandas imports pyarrow
     os.environ['PYDEVD_DISABLE_FILE_VALIDATION'] = '1'  # else it says that modules are frozen
     for name in modules: importlib.import_module(name)
     if len(os.listdir('/proc/self/task')) > 1: return
@@ -104,8 +104,8 @@ class ForkProvisioner(LocalProvisioner):
 def start_kernel(startup_timeout=60, kernel_name='python', **kwargs):
     """A kernel and its client, as nbval starts them, but without three waits of 0.1 to 0.2 s
 
-    A forked kernel listens after 0.1 s, so sockets try again sooner than every 0.1 s. And once shell
-    and iopub have answered, it is not waited for more messages: nbval skips what it did not ask for."""
+    A forked kernel listens after 0.1 s, so sockets try again sooner than every 0.1 s. When shell and
+    iopub have answered, nothing waits for more messages: nbval skips what it did not ask for."""
     specs = nbval.kernel.NbvalKernelspecManager()
     km = KernelManager(kernel_name=kernel_name, kernel_spec_manager=specs)
     km.start_kernel(**kwargs)
