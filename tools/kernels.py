@@ -104,8 +104,8 @@ class ForkProvisioner(LocalProvisioner):
 def start_kernel(startup_timeout=60, kernel_name='python', **kwargs):
     """A kernel and its client, as nbval starts them, but without three waits of 0.1 to 0.2 s
 
-    A forked kernel listens after 0.1 s, so sockets try again sooner than every 0.1 s. When shell and
-    iopub have answered, nothing waits for more messages: nbval skips what it did not ask for."""
+    A forked kernel listens after 0.1 s, so sockets try again sooner than every 0.1 s. When shell
+    and iopub have answered, nothing waits for more: nbval skips what it did not ask for."""
     specs = nbval.kernel.NbvalKernelspecManager()
     km = KernelManager(kernel_name=kernel_name, kernel_spec_manager=specs)
     km.start_kernel(**kwargs)
