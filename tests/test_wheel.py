@@ -76,7 +76,9 @@ def test_command_helps(empty, tmp_path):
 
 light = '''
 import sys, clusterlearn
-print(*(m for m in ("matplotlib", "sklearn", "numba", "triton", "PIL") if m in sys.modules))'''
+assert clusterlearn.k_means is not None and clusterlearn.KMeansResult is not None
+heavy = "matplotlib", "sklearn", "numba", "triton", "PIL", "pandas"
+print(*(m for m in heavy if m in sys.modules))'''
 
 def test_import_is_light_without_extras(empty, tmp_path):
     assert not run(empty, '-c', light, cwd=tmp_path).split()
