@@ -9,7 +9,6 @@ from tools.kernels import fork_kernels
 
 cfg = settings()
 os.environ.update(steady)
-fork_kernels()
 
 # Kernels run in Triton's interpreter where there is no GPU. Triton looks when it is imported.
 if not torch.cuda.is_available(): os.environ.setdefault('TRITON_INTERPRET', '1')
@@ -43,3 +42,5 @@ def pytest_collection_modifyitems(items):
         file = item.nodeid.partition('::')[0]
         return places.get(file, 1 if file.endswith('.ipynb') else 3)
     items.sort(key=place)
+    # The process that kernels are forked from takes as long to start as three kernels.
+    if len({item.path for item in items if isinstance(item, IPyNbCell)}) > 3: fork_kernels()

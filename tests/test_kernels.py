@@ -6,6 +6,7 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel
 from tools import kernels
 from tools.cells import root
 
+kernels.fork_kernels()   # whatever else is collected
 
 @pytest.fixture
 def start():

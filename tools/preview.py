@@ -77,26 +77,39 @@ def markdown(nb, outputs):
 def _links(text): # To the pages' names, as Quarto does
     return re.sub(r'(href=")([^":#]+)\.ipynb', lambda m: f'{m[1]}{page(m[2])}.html', text)
 
-pandoc = [pypandoc.get_pandoc_path(),
-          *'-f markdown -t html --mathml -s --no-highlight --metadata lang=en'.split()]
+# One process writes all pages: to start one for each takes three times as long.
+_pages = """local job = pandoc.json.decode(io.read('a'))
+local options = pandoc.WriterOptions{
+  template = pandoc.template.compile(pandoc.template.default('html')), highlight_method = 'none',
+  html_math_method = 'mathml', variables = {['header-includes'] = {job.head},
+                                            ['include-after'] = {job.after}}}
+for name,text in pairs(job.pages) do
+  local doc = pandoc.read(text, 'markdown', {columns = 72})   -- as the command does
+  doc.meta.lang, doc.meta.pagetitle = pandoc.MetaString('en'), pandoc.MetaString(name)
+  print(pandoc.json.encode{name, pandoc.write(doc, 'html', options)})
+end"""
+
+def written(pages, after):
+    "What Pandoc makes of pages of markdown: name and HTML of each; `after` is put at its end"
+    job = dict(pages=pages, head=head, after=after)
+    ran = subprocess.run([pypandoc.get_pandoc_path(), 'lua', '-e', _pages], input=json.dumps(job),
+                         capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in ran.stdout.splitlines()]
 
 def write(source, to):
     "All pages of `source` (a filled `_proc`) as HTML into the folder `to`"
     shutil.rmtree(to, ignore_errors=True)
     Path(to).mkdir(parents=True)
-    (Path(to)/'head.html').write_text(head, encoding='utf-8')
     outputs = Outputs()
     pages = {f'{page(p.name)}.html': markdown(json.loads(p.read_text(encoding='utf-8')), outputs)
              for p in sorted(Path(source).glob('*.ipynb'))}
     pages |= {f'{p.relative_to(source).with_suffix(".html")}': p.read_text(encoding='utf-8')
               for p in sorted(Path(source).rglob('*.qmd'))}
-    for name,text in pages.items():
+    after = (Path(source)/'focus.html').read_text(encoding='utf-8')
+    for name,text in written(pages, after):
         (Path(to)/name).parent.mkdir(exist_ok=True)
-        ran = subprocess.run([*pandoc, '--metadata', f'pagetitle={name}', '-H', f'{to}/head.html',
-                              '-A', f'{source}/focus.html'],
-                             input=text, capture_output=True, text=True, check=True)
         up = '../' * name.count('/')
-        made = outputs.put_back(_links(ran.stdout))
+        made = outputs.put_back(_links(text))
         made = re.sub(r'href="(styles.css|favicon.svg)"', rf'href="{up}\1"', made)
         (Path(to)/name).write_text(made, encoding='utf-8')
     for extra in ('styles.css', 'favicon.svg', 'colab.svg', 'binder.svg'):

@@ -168,7 +168,7 @@ def finish(folder, root=root):
 def main():
     from nbdev.serve import proc_nbs
     shutil.rmtree(root/'_proc', ignore_errors=True)
-    proc_nbs(force=True)
+    proc_nbs(force=True, n_workers=0)   # its processes take as long to start as all of the work
     finish(root/'_proc')
 
 if __name__ == '__main__': main()
