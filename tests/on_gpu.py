@@ -98,7 +98,7 @@ def test_labels_are_the_processors():
 
 def test_bounds_change_no_label():
     "The engine keeps them where a search is costly; here once with and once without"
-    n, options, runs = sized(200_000, 400), dict(tol=0, max_iter=sized(40, 6), engine='fused'), []
+    n, options, runs = sized(200_000, 200), dict(tol=0, max_iter=sized(40, 4), engine='fused'), []
     x = normal(n, 32) + 2 * normal(20, 32, seed=1)[torch.arange(n, device=device) % 20]
     for pay in (0, 2**60):
         with mock.patch.object(fused, 'BOUNDS_PAY', pay):
@@ -108,7 +108,7 @@ def test_bounds_change_no_label():
     assert few < .9 * all_, (few, all_)
 
 def test_deterministic_runs_have_the_same_bits():
-    n, k = sized((50_000, 200), (150, 7))
+    n, k = sized((50_000, 200), (60, 4))
     x, w = normal(n, 20), normal(n, seed=3).abs()
     for engine, weights in (('fused', None), ('fused', w), ('tensor', None), ('tensor', w)):
         once, again = (k_means(x, k, init=x[:k], tol=0, max_iter=sized(20, 3), engine=engine,
