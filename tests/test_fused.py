@@ -446,7 +446,7 @@ def test_labels_are_the_plain_engines(form, name):
     x = cases[name]().to(device)
     w = normal(len(x), seed=9).abs().double()
     for weights in (None, w):
-        most = 300 if form == 'exact' else 4                      # the others differ in the first look
+        most = 300 if form == 'exact' else 4            # the others differ in the first look
         options = dict(init=x[:8], tol=0, empty='keep', sample_weight=weights, max_iter=most)
         plain = k_means(x, 8, engine='plain', **options)
         problem = make_problem(x, weights)
