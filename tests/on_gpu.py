@@ -73,7 +73,7 @@ def test_large():
 
 def test_tensor_cores_stay_below_the_bound():
     "The adversary: a one, then products that lose nearly all they have when they are cut off"
-    for d in (64, 1024):
+    for d in (64, sized(1024, 100)):
         x, c = torch.ones(2, 64, d, device=device)
         x[:, 1:], c[:, 1:] = 2**-11, 2**-12 * (1 - 2**-11)
         zero = torch.zeros(d, device=device)

@@ -155,8 +155,8 @@ def browser():
         b.close()
 
 
-# Two pages of the reference stand for all, and axe sees one engine room: all pages were seen once.
-# In the dark axe sees a page of each kind, and those with a player: the others have the same colours
+# Two pages of the reference stand for all, and axe sees one engine room: all were seen once. In the
+# dark axe sees a page of each kind, and those with a player: the others have the same colours
 course = [f'{page_name(p.name)}.html' for p in notebooks(root) if p.name[:2] < '60']
 rooms = [f'{page_name(p.name)}.html' for p in notebooks(root) if p.name[:2] >= '60']
 some_reference = ['reference/kmeans_lloyd.html', 'reference/data.html', 'references.html']
