@@ -122,6 +122,7 @@ def test_the_reference_is_whole():
         for block in re.findall(r'```python\n(.*?)```', text, re.S):
             if re.search(r'\]\(\S+\)', block) and '](' in block and 'print' not in block:
                 res.append(f'{name}: a link inside code: {block[:60]}')
+        if address := re.search(r'.*\bat 0x[0-9a-f]+.*', text): res.append(f'{name}: {address[0]}')
         escaped = re.search(r'`[^`\n]*\\\|[^`\n]*`', text)
         if escaped: res.append(f'{name}: {escaped[0]}: the backslash shows')
         for entry in re.split(r'^## ', text, flags=re.M)[1:]:

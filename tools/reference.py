@@ -72,10 +72,21 @@ def type_name(t):
     name = t.__name__ if inspect.isclass(t) else str(t)
     return f'`{re.sub(r"torch[.](_C[.])?|_C[.](?=Generator)", "", name)}`'
 
+class Named:
+    "Shown by its name: a function's own form has an address in it, and no reader wants that"
+    def __init__(self, f): self.name = f.__name__
+    def __repr__(self): return self.name
+
+def shown(default):
+    "A default as its form tells it, functions and classes as their names"
+    return Named(default) if callable(default) and hasattr(default, '__name__') else default
+
 def signature(f, name):
     "The call as it is written, a line or a parameter a line"
     sig = inspect.signature(f)
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in sig.parameters.values()]
+    none = inspect.Parameter.empty
+    bare = [p.replace(annotation=none, default=p.default if p.default is none else shown(p.default))
+            for p in sig.parameters.values()]
     one = f'{name}{sig.replace(parameters=bare, return_annotation=inspect.Signature.empty)}'
     if len(one) <= 90: return one
     return re.sub(r'\((.*)\)$', lambda m: '(\n    ' + ',\n    '.join(
@@ -85,8 +96,9 @@ def parameters(f):
     "A table of parameters, and what comes back"
     docs = docments(inspect.unwrap(f), full=True, returns=True)
     back = docs.pop('return', None)
-    rows = [(f'`{n}`', type_name(d.anno), '' if d.default is inspect.Parameter.empty
-             else f'`{d.default!r}`', d.docment or '') for n,d in docs.items() if n != 'self']
+    none = inspect.Parameter.empty
+    rows = [(f'`{n}`', type_name(d.anno), '' if d.default is none else f'`{shown(d.default)!r}`',
+             d.docment or '') for n,d in docs.items() if n != 'self']
     if rows: yield table(('parameter', 'type', 'default', 'meaning'), rows)
     if back and (back.docment or back.anno is not inspect.Parameter.empty):
         yield f'**Returns** {type_name(back.anno)} {back.docment or ""}'.rstrip()
