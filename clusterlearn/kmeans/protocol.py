@@ -264,7 +264,6 @@ def lloyd(
         engine.update(after)
         if callback is not None and callback(history.read()[-1], after / scale,
                                              problem.expand(engine.labels)):
-            converged = False
-            break
+            return _finish(problem, engine, history, False)
         if converged: break
     return _finish(problem, engine, history, converged)
