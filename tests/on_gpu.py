@@ -10,8 +10,8 @@ import torch
 
 from clusterlearn import k_means
 from clusterlearn.kmeans.engines.launch import FORMATS, missing_for
-from clusterlearn.kmeans.engines import fused
-from clusterlearn.kmeans.engines.triton_certificate import Bounds, CertifiedSearch
+from clusterlearn.kmeans.engines import fused, triton_certificate
+from clusterlearn.kmeans.engines.triton_certificate import Bounds, CertifiedSearch, settle
 from clusterlearn.kmeans.engines.triton_search import fused_two
 from clusterlearn.kmeans.engines.triton_sums import atomic_sums, sorted_sums
 from clusterlearn.kmeans.protocol import make_problem
@@ -46,11 +46,15 @@ def check(x, c, bias, shift, rows=None, **options):
     return proven.double().mean().item()
 
 def certified(x, centroids, form):
-    "Labels are those of products in float64, and no margin is larger than the true one"
-    problem = make_problem(x)
+    "Labels are those of products in float64, margins never too large; the share that looks prove"
+    problem, left = make_problem(x), []
+    def watched(*args):
+        left.append(settle(*args))
+        return left[-1]
     labels = torch.empty(len(x), dtype=torch.int64, device=device)
     bounds = Bounds(problem.mean.new_empty(len(x)), problem.mean.new_zeros(len(centroids)))
-    CertifiedSearch(problem, form)(centroids, labels, bounds=bounds)
+    with mock.patch.object(triton_certificate, 'settle', watched):
+        CertifiedSearch(problem, form)(centroids, labels, bounds=bounds)
     c = centroids - problem.mean
     for at in torch.arange(len(x), device=device).split(2**14):
         p = x[at].double() - problem.mean
@@ -60,6 +64,7 @@ def certified(x, centroids, form):
         own, other = two.values.clamp(min=0).sqrt().unbind(1)
         assert (bounds.used_up_at[at] <= (other - own) * (1 + 1e-9) + 1e-9).all()
         assert bounds.used_up_at[at].sum() > .5 * (other - own).sum()
+    return 1 - len(left[-1]) / len(x)
 
 def test_the_kernels_run_here(): assert missing_for(torch.empty(0, device=device)) == ''
 
@@ -67,7 +72,8 @@ def test_large():
     n, k = sized((300_000, 4096), (300, 70))
     x = normal(n, 128)
     for form in FORMATS:
-        certified(x, x[:k].double() + .01, form)
+        share = certified(x, x[:k].double() + .01, form)
+        assert share > .99, (form, share)
         share = check(x, *ranked(x, x[:k]), precision=form)
         assert share > (.6 if form == 'bf16' else .8), (form, share)
 

@@ -308,7 +308,8 @@ def contrast(a, b):
     return (high + .05) / (low + .05)
 
 
-@pytest.mark.parametrize('width, scheme', [(390, 'light'), (1400, 'dark')])
+@pytest.mark.parametrize('width', [390, 1400])
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_width_and_contrast(browser, file, width, scheme):
     with Playground(browser, file, width, color_scheme=scheme) as p:
         paint = lambda s, what: p.page.locator(s).first.evaluate(
