@@ -127,6 +127,7 @@ faults = {
         ('nbval is steered', shape, 'area(2, 3)', '# NBVAL_SKIP'),
         ('without `#| fig-alt', shape, r'#| fig-alt: \"A dot\"', 'x = 1'),
         ('a line of 110 columns', shape, 'area(2, 3)', 'x' * 110),
+        ('26 lines of code', shape, 'area(2, 3)', r'x\n' * 26),
         ('is no title', shape, '# Shape', 'Shape'),
         ('may hold only', shape, '> Areas', 'Areas'),
         ('a place of this machine', shape, six, f'"text/plain": "{root.home()}/x"')],

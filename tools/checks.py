@@ -118,10 +118,12 @@ def _notebook(path, root):
         if c.cell_type != 'code': continue
         wide = [f'a line of {len(line)} columns' for line in c.source.splitlines()
                 if len(line) > (110 if option.match(line) else 100)]   # options cannot be broken
+        lines = sum(bool(line.strip()) for line in c.source.splitlines())
+        if lines > 25 and path.name < '50': wide.append(f'{lines} lines of code, and 25 are enough')
         for p in [*wide, *_marks(c, cfg), *_outputs(c, machine)]: yield f'cell {i}: {p}'
 
 def notebook_rules(root):
-    "Size, title, width, marks, stored outputs"
+    "Size, title, width, length in a chapter, marks, stored outputs"
     return [f'{p.name}: {problem}' for p in notebooks(root) for problem in _notebook(p, root)]
 
 #  The site
