@@ -38,8 +38,8 @@ class SmallEngine:
         self.factors, self.scores = np.empty((k, d + 1), np.float32), np.empty((k, n), np.float32)
         self.parts = [(points[:, i], self.scores[:, i]) for i in _slices(n, k, d)]
         self.every, self.bound = np.arange(n), score_bound(problem, centroids)
-        error = problem.squares.cpu() * self.bound.per_square + self.bound.rest
-        self.error = 2 * error.numpy()                            # of a lead, but for the centroids
+        error = problem.squares.cpu().numpy() * self.bound.per_square + self.bound.rest
+        self.error = 2 * error                                    # of a lead, but for the centroids
         self.found = self.places = None
         self.update(centroids)
 
@@ -90,14 +90,14 @@ class SmallEngine:
         return Change(self.problem.count(rows), self.problem.count(None))
 
     def _add_up(self, old, changed): # Anew, or corrected for the labels that changed
-        k, labels, weights = len(self.c), self.found, self.weights
+        weights, labels, rows = self.weights, self.found, self.x
         whole = old is None or weights is not None or 2 * len(changed) > len(labels)
-        rows, every = (self.x, self.every) if whole else (self.x[changed], changed)
-        n = len(rows)
-        signs = np.zeros((k, n))
-        signs[labels[every], self.every[:n]] = 1 if weights is None else weights
-        if not whole: signs[old[every], self.every[:n]] = -1
-        sums = sum(signs[:, i] @ rows[i] for i in _slices(n, k, rows.shape[1]))
+        if not whole: labels, rows = labels[changed], rows[changed]
+        signs, every = np.zeros((len(self.c), len(rows))), self.every[:len(rows)]
+        signs[labels, every] = 1 if weights is None else weights
+        if not whole: signs[old[changed], every] = -1
+        parts = [signs[:, i] @ rows[i] for i in _slices(*rows.shape, len(signs))]
+        sums = parts[0] if len(parts) == 1 else sum(parts)
         self.sums = sums if whole else self.sums + sums
 
     def totals(self):
