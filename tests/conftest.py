@@ -1,17 +1,19 @@
 "Fixtures of several test files."
 
+import dataclasses
+
 import pytest
 from clusterlearn.kmeans import lloyd
 
-try: from triton.runtime.interpreter import InterpretedFunction
-except ImportError: InterpretedFunction = None
+try: from triton.runtime import interpreter
+except ImportError: interpreter = None
 
 
 def patch_once(call):
     """Patch `triton.language` in the first call of each function that kernels call, not in all
 
     Triton's interpreter does it for a kernel and in every call of such a function. What the kernel
-    has not patched stays patched after the first one. It was a fifth of these tests' time."""
+    has not patched stays patched after the first one."""
     patched = set()
 
     def interpreted(function, *args, **kwargs):
@@ -22,8 +24,12 @@ def patch_once(call):
     return interpreted
 
 
-if InterpretedFunction:
-    InterpretedFunction.__call__ = patch_once(InterpretedFunction.__call__)
+# A third of the time of the tests of kernels. Overflow is computed for an assertion that is made
+# only with `debug`, which the interpreter has not; the compiler leaves it out, too
+if interpreter:
+    interpreter.InterpretedFunction.__call__ = patch_once(interpreter.InterpretedFunction.__call__)
+    options = dataclasses.replace(interpreter.interpreter_builder.options, sanitize_overflow=False)
+    interpreter.interpreter_builder.options = options
 
 
 @pytest.fixture(scope='module', params=['auto', 'tensor', 'compiled'])
