@@ -42,10 +42,10 @@ cases = {
 cases |= {e: dict(empty=e, init=twice) for e in policies}
 cases |= {f'{e} with weights': dict(empty=e, init=twice, sample_weight=w) for e in policies}
 cases = {n: dict(engine='tensor') | c for n, c in cases.items()}
-cases |= {f'fused, {n}': dict(engine='fused', max_iter=4, init=x[:40]) | c for n, c in {
+cases |= {f'fused, {n}': dict(engine='fused', max_iter=6, init=x[:40]) | c for n, c in {
     'plain': {}, 'seeded': dict(init='k-means++'), 'weights': dict(sample_weight=w),
-    'empty': dict(init=twice), 'in order': dict(deterministic=True, max_iter=2),
-    'weights in order': dict(sample_weight=w, deterministic=True, max_iter=2)}.items()}
+    'empty': dict(init=twice), 'in order': dict(deterministic=True, max_iter=3),
+    'weights in order': dict(sample_weight=w, deterministic=True, max_iter=3)}.items()}
 
 def there(options): return {a: Pretend(v.clone()) if torch.is_tensor(v) else v
                             for a, v in options.items()}
@@ -85,9 +85,9 @@ def tiers(monkeypatch, tmp_path):
 
 def tried(gpu, y, k=40, **options):
     "Engine of a run with the processor's labels, and whether it started kernels"
-    want = k_means(y, k, init=y[:k], max_iter=2, engine='tensor')
+    want = k_means(y, k, init=y[:k], max_iter=3, engine='tensor')
     gpu.clear()
-    r = k_means(Pretend(y), k, init=Pretend(y[:k]), max_iter=2, **options)
+    r = k_means(Pretend(y), k, init=Pretend(y[:k]), max_iter=3, **options)
     assert torch.equal(r.labels.cpu(), want.labels)
     assert [i.n_changed for i in r.history] == [i.n_changed for i in want.history]
     return r.engine, 'kernel' in gpu.starts
@@ -135,7 +135,7 @@ def test_a_trial_starts_every_kernel_that_the_run_starts(gpu, tiers):
         names.append((kernel.__name__, *shown))
         start(kernel, grid, args, options)
     with mock.patch.object(launch, 'start', known):
-        for k in (20, 100):
+        for k in (20, 40, 100):
             tier, names[:] = auto.tier_of(Pretend(y), k), []
             assert tier.prepare(Pretend(y))
             compiled, names[:] = set(names), []

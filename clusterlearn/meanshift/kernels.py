@@ -45,14 +45,14 @@ def _count(stats, **more): # Add to the counters if a dictionary was given
 _step = 2**18  # Elements of a temporary that should stay in the cache
 _reach = dict(flat=32, gaussian=32, epanechnikov=8, triangular=0)  # Data radius, in bandwidths
 
-def _squares(p, expand): # A function from places (m, d) to squared distances from p (n, m)
+def _squares(p, expand): # From places (m, d) to rows, and from rows to squared distances (n, m)
     if not expand:
         mode = "donot_use_mm_for_euclid_dist"
-        return lambda q: torch.cdist(p, q, compute_mode=mode).square_()
+        return lambda q: q, lambda rows: torch.cdist(p, rows, compute_mode=mode).square_()
     one = lambda t: torch.ones_like(t[:, :1])
     square = lambda t: t.square().sum(1, keepdim=True)
     left = torch.cat([p, square(p), one(p)], 1)
-    return lambda q: left @ torch.cat([-2 * q, one(q), square(q)], 1).T
+    return lambda q: torch.cat([-2 * q, one(q), square(q)], 1), lambda rows: left @ rows.T
 
 def _weigh_any(r2, bandwidth, kernel): # `weigh`, and a Gaussian that is zero below exp(-80)
     if kernel != "gaussian": return weigh(r2, bandwidth, kernel)
@@ -75,13 +75,14 @@ def direct_engine(
     p = (x - middle).to(own)
     w = _mass_of(weights, p)[:, None]
     values = torch.cat([p * w, w], 1).T.contiguous()                          # (d + 1, n)
-    squares = _squares(p, float(p.norm(dim=1).amax()) <= _reach[kernel] * bandwidth)
+    rows_of, squares = _squares(p, float(p.norm(dim=1).amax()) <= _reach[kernel] * bandwidth)
     step, tiny = max(1, min(budget, _step) // len(p)), torch.finfo(own).tiny
     def means(query):
         query = _query(query, x)
         q = (query.to(x) - middle).to(own)
-        sums = torch.cat([values @ _weigh_any(squares(part), bandwidth, kernel)
-                          for part in q.split(step)], 1)
+        sums = q.new_empty(len(values), len(q))
+        for rows, part in zip(rows_of(q).split(step), sums.split(step, 1)):
+            part[:] = values @ _weigh_any(squares(rows), bandwidth, kernel)
         mass = sums[-1]
         mean = torch.where(mass > 0, sums[:-1] / mass.clamp_min(tiny), q.T).T
         return (mean.to(x) + middle).to(query.dtype), mass
