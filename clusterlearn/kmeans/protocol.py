@@ -71,8 +71,7 @@ def _measure(x, weights, multiplicity): # Mean, squares, spread and variance
     sums = sum(p.sum(0) if times is None else times[part] @ p for part, p in pieces(x))
     exact = sums / n
     mean = exact.to(work_dtype(x)).double()
-    ones = torch.ones_like(mean)                      # a product adds up rows sooner than a sum
-    square = torch.cat([(p - mean).square_() @ ones for _, p in pieces(x)])
+    square = torch.cat([torch.linalg.vector_norm(p - mean, dim=1) for _, p in pieces(x)]).square_()
     total = square.sum() if times is None else square @ times
     spread = total if weights is None else square @ weights
     off2 = (exact - mean).square_().sum()                     # rounding moved the mean a little

@@ -96,8 +96,8 @@ class SmallEngine:
         signs, every = np.zeros((len(self.c), len(rows))), self.every[:len(rows)]
         signs[labels, every] = 1 if weights is None else weights
         if not whole: signs[old[changed], every] = -1
-        parts = [signs[:, i] @ rows[i] for i in _slices(*rows.shape, len(signs))]
-        sums = parts[0] if len(parts) == 1 else sum(parts)
+        slices = _slices(len(rows), len(signs), rows.shape[1])
+        sums = sum(signs[:, i] @ rows[i] for i in slices)
         self.sums = sums if whole else self.sums + sums
 
     def totals(self):
