@@ -307,8 +307,7 @@ def first():
 
     with tempfile.TemporaryDirectory() as folder:
         torch.save(mixture(sized(100_000, 300), 16, 64, torch.float32)[0].cpu(), f'{folder}/x.pt')
-        cases = ('no cache', 'fused'), ('with a cache', 'fused'), ('auto', 'auto')
-        for case, engine in cases[: sized(3, 1)]:
+        for case, engine in (('auto', 'auto'), ('no cache', 'fused'), ('with a cache', 'fused')):
             ran = subprocess.run(
                 [sys.executable, '-c', first_calls, f'{folder}/x.pt', here, engine],
                 cwd=root,
